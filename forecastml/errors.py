@@ -1,0 +1,54 @@
+"""Every exception and warning of the package, as one tree.
+
+Messages name the series, the column, the learner or the fold they speak of, and end with the remedy.
+"""
+
+from __future__ import annotations
+
+
+class ForecastMLError(Exception):
+    """Root of all errors raised on purpose by this package."""
+
+
+class DataError(ForecastMLError, ValueError):
+    """The table cannot be used as it is: a column is missing, a date does not parse, rows are duplicated."""
+
+
+class FrequencyError(DataError):
+    """The time column has no usable frequency."""
+
+
+class FutureError(DataError):
+    """The rows given to `forecast` do not continue the training rows or lack known covariates."""
+
+
+class ConfigError(ForecastMLError, ValueError):
+    """A task, preset, learner, metric or option has a value that cannot work."""
+
+
+class DeadlineExceeded(ForecastMLError, TimeoutError):
+    """The time allowed for a fit is over."""
+
+
+class LearnerError(ForecastMLError, RuntimeError):
+    """A learner could not be fitted on any series."""
+
+
+class ModelFormatError(ForecastMLError, ValueError):
+    """The folder is not a saved model that this version can read."""
+
+
+class CorruptModelError(ModelFormatError):
+    """A file of a saved model is missing or its content does not match the manifest."""
+
+
+class NewerFormatError(ModelFormatError):
+    """The model was saved by a newer version of the package."""
+
+
+class MissingExtra(ForecastMLError, ImportError):
+    """An optional library is not installed."""
+
+
+class DataWarning(UserWarning):
+    """Something in the data was mended or looks wrong; the run goes on."""

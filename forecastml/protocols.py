@@ -1,0 +1,294 @@
+"""The architecture on one page: what the parts are, what they hand to each other, and nothing of how.
+
+    data = task.read(table)                        a Dataset: `Panel` or `Table`
+    folds = task.folds(data)                       Fold: train, inputs, truth; oldest first
+    trial = evaluate(candidate, folds, metric)     out-of-fold Prediction and losses of one Candidate
+    weights = ensemble.select(oof, truth, metric)  by predictions alone, never by models
+    model = members refitted on all of data        Fitted: predict, append, take, stack, state
+
+Values are frozen. Fitting returns another type. `predict` mutates nothing. A loss is a float, lower is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+
+from forecastml.budget import Deadline
+
+Params = Mapping[str, Any]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """What every task learns from: items (series or rows) that belong to groups."""
+
+    group: np.ndarray
+
+    def __len__(self) -> int: ...
+    def select(self, index: np.ndarray) -> Dataset: ...
+    def take(self, groups: np.ndarray) -> Dataset: ...
+    def filled(self) -> Dataset:
+        """The same data without missing targets, for learners that cannot take them."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Values for rows: one column per output.
+
+    values: float64 (rows, outputs); outputs: ("mean", "0.1", ...) for forecasting and regression, class labels for
+    classification. Rows of a forecast are series-major, step-minor. A NaN row says that this learner could not.
+    """
+
+    values: np.ndarray
+    outputs: tuple[str, ...] = ("mean",)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The first output: float64 (rows,)."""
+        return self.values[:, 0]
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What the predictions of folds are judged by; held by the evaluator alone. All arrays have one row per value.
+
+    y, weight: float64; a NaN in y is not scored. series, group, fold, step: int64 (step counts from 0).
+    scales: per-row denominators and references by name, taken from the fold's train rows, except `range` and
+    `log_range`, which come from the full training target: "seasonal_error", "seasonal_squared_error", "range",
+    "log_range", "naive2" (see metrics.py).
+    """
+
+    y: np.ndarray
+    weight: np.ndarray
+    series: np.ndarray
+    group: np.ndarray
+    fold: np.ndarray
+    step: np.ndarray
+    scales: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def rows(self, index: np.ndarray) -> Truth:
+        """These rows alone (positions or mask)."""
+        parts = {name: getattr(self, name)[index] for name in ("y", "weight", "series", "group", "fold", "step")}
+        return replace(self, **parts, scales={name: scale[index] for name, scale in self.scales.items()})
+
+    @staticmethod
+    def stack(truths: Sequence[Truth]) -> Truth:
+        """The rows of several folds one after the other."""
+        return Truth(
+            **{
+                name: np.concatenate([getattr(t, name) for t in truths])
+                for name in ("y", "weight", "series", "group", "fold", "step")
+            },
+            scales={name: np.concatenate([t.scales[name] for t in truths]) for name in truths[0].scales},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """One rolling origin or one cross-validation split.
+
+    index: 0 is the oldest; items: positions in the whole dataset of the items that take part, int64;
+    cutoff: position of the last known value per item (length of its train part); train: to learn from;
+    inputs: what is known at the origin (history and known covariates); truth: for the evaluator alone.
+    """
+
+    index: int
+    items: np.ndarray
+    cutoff: np.ndarray
+    train: Dataset
+    inputs: Dataset
+    truth: Truth
+
+
+class Splitter(Protocol):
+    """A value object that cuts a dataset into folds, ignorant of learners and losses."""
+
+    def folds(self, data: Any) -> list[Fold]: ...
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a learner can do; the search reads this and nothing else about it.
+
+    scope: "series" fits each series alone (but vectorised over the panel), "pooled" learns across series;
+    covariates: the kinds it uses ("known", "past", "static"); quantiles: predicts levels itself; missing: takes NaN
+    in the target; weights: honours row weights; append: `Fitted.append` works; native_state: state is arrays and JSON;
+    minimum_length: shortest series it can fit; cost: seconds per 1,000 values on one core, roughly;
+    interruptible: checks `context.deadline` in its loops (otherwise it runs in a child when time is limited).
+    """
+
+    tasks: frozenset[str] = frozenset({"forecasting"})
+    scope: str = "series"
+    covariates: frozenset[str] = frozenset()
+    quantiles: bool = False
+    missing: bool = False
+    weights: bool = False
+    append: bool = True
+    native_state: bool = True
+    minimum_length: int = 1
+    cost: float = 0.001
+    interruptible: bool = True
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """Everything a fit may know beside its data.
+
+    horizon: steps to predict per item (1 for tables); gap: how many of them, at the start, are not scored; outputs:
+    columns of the prediction; seasons: season lengths in steps, primary first, () when none; metric: name of the
+    metric in use; threads: how many the learner may use.
+    """
+
+    horizon: int = 1
+    gap: int = 0
+    outputs: tuple[str, ...] = ("mean",)
+    seasons: tuple[int, ...] = ()
+    metric: str = "mase"
+    deadline: Deadline = field(default_factory=Deadline)
+    seed: int = 0
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a learner may look at to state its space; taken from the earliest training window.
+
+    items: number of series (or rows); shortest, longest: values per series; seasons as in `FitContext`; positive:
+    every known target is above zero; covariates: kinds that the data has.
+    """
+
+    task: str
+    horizon: int
+    items: int
+    shortest: int
+    longest: int
+    seasons: tuple[int, ...] = ()
+    positive: bool = False
+    covariates: frozenset[str] = frozenset()
+
+
+class Fitted(Protocol):
+    """What fitting returns: frozen, complete, with an origin.
+
+    status: one entry per item, "ok" or the reason why there is no forecast.
+    """
+
+    status: tuple[str, ...]
+
+    def predict(self, inputs: Any, horizon: int, outputs: tuple[str, ...]) -> Prediction:
+        """Forecast `horizon` steps after the last value of `inputs`, which lies at this object's origin."""
+        ...
+
+    def append(self, data: Any) -> Fitted:
+        """Move the origin: `data` is the whole history including new rows; parameters are kept."""
+        ...
+
+    def take(self, items: np.ndarray) -> Fitted:
+        """The part for these items (positions)."""
+        ...
+
+    def stack(self, others: Sequence[Fitted]) -> Fitted:
+        """This and others of the same kind in one, items in order."""
+        ...
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays and JSON values from which `Learner.restore` makes an equal object."""
+        ...
+
+
+class Learner(Protocol):
+    """A family of models: stateless, all methods pure."""
+
+    name: str
+    capabilities: Capabilities
+
+    def space(self, facts: Facts) -> Sequence[Params]:
+        """Parameter sets to try, best guess first; a single empty one when there is nothing to choose."""
+        ...
+
+    def fit(self, train: Any, params: Params, context: FitContext) -> Fitted:
+        """Fit every item of `train`; an item that cannot be fitted is marked in `status`, never raised."""
+        ...
+
+    def restore(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> Fitted:
+        """The inverse of `Fitted.state`."""
+        ...
+
+
+@runtime_checkable
+class Refittable(Protocol):
+    """A learner that can start from what an earlier cutoff found."""
+
+    def refit(self, previous: Any, train: Any, context: FitContext) -> Fitted: ...
+
+
+class Metric(Protocol):
+    """A loss. `name` and `report` belong to reports; everything inside uses `loss`, lower is better."""
+
+    name: str
+    needs_quantiles: bool
+    mergeable: bool
+
+    def loss(self, values: np.ndarray, outputs: tuple[str, ...], truth: Truth, groups: int | None = None) -> np.ndarray:
+        """Loss of each stacked prediction: values (..., rows, outputs) -> (...,), or (..., groups) when given."""
+        ...
+
+    def bind(
+        self, truth: Truth, outputs: tuple[str, ...], groups: int | None = None
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        """`loss` for one truth, prepared for many calls: a function values (..., rows, outputs) -> (..., groups)."""
+        ...
+
+    def by_fold(self, values: np.ndarray, outputs: tuple[str, ...], truth: Truth) -> np.ndarray:
+        """Loss per fold of one prediction: values (rows, outputs) -> (folds,)."""
+        ...
+
+    def report(self, loss: float) -> float:
+        """The value as users know it (sign, percent)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A learner with parameters: one thing to try."""
+
+    learner: str
+    params: Params = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """`seasonal_naive(season_length=24)`; the bare learner name without parameters."""
+        inner = ", ".join(f"{key}={value}" for key, value in self.params.items())
+        return f"{self.learner}({inner})" if inner else self.learner
+
+
+class Strategy(Protocol):
+    """Which candidates next: a function of the log (trials in the order of asking), with no clock."""
+
+    def ask(self, log: Sequence[Any], n: int) -> Sequence[Candidate]: ...
+
+
+class Executor(Protocol):
+    """Maps a function over items, results in order of the items; the only thing that knows about processes."""
+
+    workers: int
+
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]: ...
+
+
+class Ensemble(Protocol):
+    """Turns out-of-fold predictions into weights; never sees a model."""
+
+    def select(self, oof: np.ndarray, outputs: tuple[str, ...], truth: Truth, metric: Metric) -> np.ndarray:
+        """oof (models, rows, outputs) -> weights (models,) that sum to 1."""
+        ...
