@@ -1,0 +1,252 @@
+"""One candidate on all folds: fit, predict, score. The guard that turns every failure into a recorded fact."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from forecastml.errors import DeadlineExceeded, LearnerError
+from forecastml.protocols import (
+    Candidate,
+    Dataset,
+    FitContext,
+    Fitted,
+    Fold,
+    Learner,
+    Metric,
+    Params,
+    Prediction,
+    Refittable,
+    Truth,
+)
+from forecastml.search.trial import FAILED, OK, PRUNED, TIMED_OUT, Trial
+
+#: Above this many guilty items the fault is the learner's, not the items'.
+MAX_GUILTY = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What all candidates of a run share.
+
+    truth: rows of all folds stacked; fallback: values (rows, outputs) that fill rows a learner could not predict, so
+    that every candidate is judged on the same rows; prune: a candidate stops between folds once its mean loss is
+    worse than `prune` times the best completed one (None: never); keep: keep the fitted objects of these learners;
+    shared: candidate name -> fitted per fold, used in place of a fit.
+    """
+
+    folds: tuple[Fold, ...]
+    truth: Truth
+    metric: Metric
+    context: FitContext
+    fallback: np.ndarray
+    prune: float | None = None
+    keep: frozenset[str] = frozenset()
+    shared: Mapping[str, Sequence[Fitted]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A guarded fit: `fitted` serves the items at `items`; `failures` has the reason for each of the others."""
+
+    fitted: Fitted | None
+    items: np.ndarray
+    failures: Mapping[int, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """One candidate to evaluate; self-contained, so that it can be sent to another process."""
+
+    candidate: Candidate
+    learner: Learner
+    evaluation: Evaluation
+    best: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Refit:
+    """A member to fit on all data; self-contained like `Work`. previous: fitted at an earlier cutoff, for a warm start."""
+
+    candidate: Candidate
+    learner: Learner
+    data: Dataset
+    context: FitContext
+    previous: Fitted | None = None
+
+
+def describe(error: BaseException) -> str:
+    """`ValueError: message`, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+
+
+def evaluate(work: Work) -> Trial:
+    """Fit and score a candidate fold by fold, oldest first; never raises, except for an interrupt by the user."""
+    candidate, seconds = work.candidate, []
+    try:
+        return _evaluate(work, seconds)
+    except DeadlineExceeded as error:
+        return Trial(candidate, TIMED_OUT, seconds=tuple(seconds), error=str(error))
+    except Exception as error:
+        return Trial(candidate, FAILED, seconds=tuple(seconds), error=describe(error))
+
+
+def _evaluate(work: Work, seconds: list[float]) -> Trial:
+    evaluation, candidate = work.evaluation, work.candidate
+    shared = evaluation.shared.get(candidate.name)
+    parts, losses, kept, failures = [], [], [], {}
+    previous: Outcome | None = None
+    for position, fold in enumerate(evaluation.folds):
+        began = time.monotonic()
+        if shared is not None:
+            outcome = Outcome(shared[fold.index], np.arange(len(fold.inputs)), {})
+        else:
+            warm = previous if previous is not None and _same_items(evaluation.folds, position, previous) else None
+            outcome = fit_guarded(work.learner, fold.train, candidate.params, evaluation.context, warm)
+        values = _predicted(outcome, fold, evaluation.context)
+        failures.update({int(fold.items[item]): reason for item, reason in outcome.failures.items()})
+        parts.append(values)
+        kept.append(outcome.fitted)
+        previous = outcome
+        losses.append(fold_loss(values, evaluation, position))
+        seconds.append(time.monotonic() - began)
+        if _hopeless(losses, work.best, evaluation.prune) and position + 1 < len(evaluation.folds):
+            reason = f"stopped after fold {position}: mean loss {np.mean(losses):.4g}"
+            return Trial(candidate, PRUNED, losses=np.array(losses), seconds=tuple(seconds), error=reason)
+    values = np.concatenate(parts)
+    if np.isnan(values[:, 0]).all():
+        raise LearnerError(next(iter(failures.values()), "no series could be forecast"))
+    return Trial(
+        candidate,
+        OK,
+        prediction=values,
+        losses=np.array(losses),
+        seconds=tuple(seconds),
+        failures=failures,
+        fitted=_kept(work, kept),
+    )
+
+
+def refit(work: Refit) -> tuple[Outcome | None, str]:
+    """Fit a member on all data; (None, reason) when it failed or time was over."""
+    everything = np.arange(len(work.data))
+    previous = None if work.previous is None else Outcome(work.previous, everything, {})
+    try:
+        return fit_guarded(work.learner, work.data, work.candidate.params, work.context, previous), ""
+    except Exception as error:
+        return None, describe(error)
+
+
+def fold_loss(values: np.ndarray, evaluation: Evaluation, position: int) -> float:
+    """Loss of one fold's values, rows that are missing filled by the fallback."""
+    begin = sum(len(fold.truth) for fold in evaluation.folds[:position])
+    fold = evaluation.folds[position]
+    filled = np.where(np.isnan(values), evaluation.fallback[begin : begin + len(values)], values)
+    return float(evaluation.metric.loss(filled, evaluation.context.outputs, fold.truth))
+
+
+def fit_guarded(
+    learner: Learner, data: Dataset, params: Params, context: FitContext, previous: Outcome | None = None
+) -> Outcome:
+    """Fit all items; when that raises, find the guilty ones by halving, leave them out and fit the rest together.
+
+    Raises the learner's own exception when more than `MAX_GUILTY` items (or all) are guilty, `DeadlineExceeded` when
+    time is over.
+    """
+    data = data if learner.capabilities.missing else data.filled()
+    everything = np.arange(len(data))
+
+    def attempt(items: np.ndarray, warm: Outcome | None = None) -> Fitted:
+        context.deadline.check()
+        part = data if len(items) == len(data) else data.select(items)
+        if warm is not None and warm.fitted is not None and isinstance(learner, Refittable):
+            return learner.refit(warm.fitted, part, context)
+        return learner.fit(part, params, context)
+
+    warm = previous if previous is not None and not previous.failures else None
+    try:
+        return _outcome(attempt(everything, warm), everything, {})
+    except DeadlineExceeded:
+        raise
+    except Exception as error:
+        guilty = _find_guilty(attempt, everything, error)
+        rest = np.setdiff1d(everything, list(guilty))
+        if not len(rest):
+            raise
+        return _outcome(attempt(rest), rest, guilty)
+
+
+def _outcome(fitted: Fitted, items: np.ndarray, failures: Mapping[int, str]) -> Outcome:
+    refused = {int(item): reason for item, reason in zip(items, fitted.status, strict=True) if reason != "ok"}
+    return Outcome(fitted, items, {**failures, **refused})
+
+
+def _find_guilty(attempt, items: np.ndarray, error: Exception) -> dict[int, str]:
+    """Items whose fit raises alone, with the reason; raises `error` when there are too many."""
+    guilty: dict[int, str] = {}
+    suspects = [items]
+    while suspects:
+        part = suspects.pop()
+        try:
+            if len(part) < len(items):
+                attempt(part)
+                continue
+        except DeadlineExceeded:
+            raise
+        except Exception as raised:
+            error = raised
+        if len(part) == 1:
+            guilty[int(part[0])] = describe(error)
+            if len(guilty) > MAX_GUILTY:
+                raise error
+        else:
+            middle = len(part) // 2
+            suspects += [part[middle:], part[:middle]]
+    return guilty
+
+
+def predict_scored(fitted: Fitted, inputs: Dataset, context: FitContext) -> np.ndarray:
+    """Predict and drop the gap: (items * scored steps, outputs). Raises `LearnerError` on a wrong shape."""
+    steps, width = context.horizon, len(context.outputs)
+    prediction: Prediction = fitted.predict(inputs, steps, context.outputs)
+    if prediction.values.shape != (len(inputs) * steps, width):
+        raise LearnerError(f"predicted shape {prediction.values.shape}, expected {(len(inputs) * steps, width)}")
+    values = np.where(np.isfinite(prediction.values), prediction.values, np.nan)
+    return values.reshape(len(inputs), steps, width)[:, context.gap :].reshape(-1, width)
+
+
+def _predicted(outcome: Outcome, fold: Fold, context: FitContext) -> np.ndarray:
+    per_item = len(fold.truth) // max(len(fold.items), 1)
+    inputs = fold.inputs if len(outcome.items) == len(fold.inputs) else fold.inputs.select(outcome.items)
+    values = np.full((len(fold.items), per_item, len(context.outputs)), np.nan)
+    values[outcome.items] = predict_scored(outcome.fitted, inputs, context).reshape(len(outcome.items), per_item, -1)
+    return values.reshape(len(fold.truth), -1)
+
+
+def _kept(work: Work, fitted: list[Fitted]) -> tuple[Fitted, ...]:
+    """All folds' fitted objects when asked for; else the last one, when a refit can start from it."""
+    if work.learner.name in work.evaluation.keep:
+        return tuple(fitted)
+    return (fitted[-1],) if isinstance(work.learner, Refittable) else ()
+
+
+def _same_items(folds: Sequence[Fold], position: int, previous: Outcome) -> bool:
+    """Whether a warm start is possible: the same items take part in this fold and the one before."""
+    return not previous.failures and np.array_equal(folds[position].items, folds[position - 1].items)
+
+
+def _hopeless(losses: list[float], best: np.ndarray | None, prune: float | None) -> bool:
+    if prune is None or best is None:
+        return False
+    rival = float(np.mean(best[: len(losses)]))
+    return bool(np.mean(losses) > rival + (prune - 1.0) * abs(rival))
+
+
+def with_deadline(work: Work, seconds: float | None) -> Work:
+    """The same work with an earlier deadline."""
+    context = work.evaluation.context
+    earlier = replace(context, deadline=context.deadline.earlier(seconds))
+    return replace(work, evaluation=replace(work.evaluation, context=earlier))

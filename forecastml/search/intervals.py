@@ -1,0 +1,213 @@
+"""Conformal prediction intervals: per step, asymmetric, from out-of-fold residuals.
+
+A residual is scaled by its item's typical error and by the profile of its step, so that residuals of many items and
+of neighbouring steps can share one pool; the pool's quantiles are scaled back. Where an item has 20 residuals of its
+own for a step, its own quantiles are used. (Conformal prediction: Vovk et al. 2005; for multi-step forecasts:
+Stankeviciute et al. 2021.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from forecastml.protocols import Truth
+
+#: Fewer residuals than this are not enough for quantiles of their own.
+ENOUGH = 20
+#: Levels at which the pool is kept.
+GRID = np.round(np.arange(1, 200) / 200, 3)
+#: An item's own mean error counts folds / (folds + PRIOR_FOLDS); the rest is its in-sample scale.
+PRIOR_FOLDS = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """What residuals of many items have in common.
+
+    profile: float64 (steps,), typical error of each step relative to the item's scale; ratio: typical error relative
+    to the in-sample scale; table: float64 (steps, levels), quantiles of the scaled residuals at `GRID`.
+    """
+
+    profile: np.ndarray
+    ratio: float
+    table: np.ndarray
+
+    @property
+    def steps(self) -> int:
+        return len(self.profile)
+
+
+@dataclass(frozen=True, eq=False)
+class Conformal:
+    """Intervals for every item: `pool`, the scale of each item, and its own residuals where there are enough.
+
+    scale: float64 (items,), 0 for an item that never varied; residuals: float32 (items, folds, steps), NaN where
+    there is none.
+    """
+
+    pool: Pool
+    scale: np.ndarray
+    residuals: np.ndarray
+
+    def quantiles(self, mean: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+        """Quantiles around point forecasts: mean (items, steps) -> (items, steps, levels), sorted, never NaN.
+
+        Steps beyond the trained ones take the last step's spread, widened by the square root of the distance.
+        """
+        items, horizon = mean.shape
+        step = np.minimum(np.arange(horizon), self.pool.steps - 1)
+        widen = np.sqrt((np.arange(horizon) + 1) / (step + 1))
+        order = np.argsort(levels, kind="stable")
+        wanted = np.asarray(levels, dtype=float)[order]
+        offsets = np.stack([at_levels(self.pool.table[s], wanted) for s in range(self.pool.steps)])
+        spread = self.scale[:, None] * self.pool.profile
+        shift = spread[:, :, None] * offsets
+        own = (~np.isnan(self.residuals)).sum(axis=1) >= ENOUGH
+        for item, s in zip(*np.nonzero(own), strict=True):
+            values = np.sort(self.residuals[item, :, s])
+            shift[item, s] = empirical_quantiles(values[~np.isnan(values)].astype(float), wanted)
+        result = np.sort(mean[:, :, None] + shift[:, step] * widen[:, None], axis=2)
+        return result[:, :, np.argsort(order, kind="stable")]
+
+    def take(self, items: np.ndarray) -> Conformal:
+        """For these items alone."""
+        return replace(self, scale=self.scale[items], residuals=self.residuals[items])
+
+    @staticmethod
+    def stack(parts: Sequence[Conformal]) -> Conformal:
+        """Items of several in one, under the first one's pool (runs under one prior share it)."""
+        folds = max(part.residuals.shape[1] for part in parts)
+        padded = [
+            np.pad(p.residuals, ((0, 0), (folds - p.residuals.shape[1], 0), (0, 0)), constant_values=np.nan)
+            for p in parts
+        ]
+        return replace(parts[0], scale=np.concatenate([p.scale for p in parts]), residuals=np.concatenate(padded))
+
+
+def normal_quantile(levels: np.ndarray) -> np.ndarray:
+    """Quantiles of the standard normal distribution."""
+    from scipy.special import ndtri
+
+    return ndtri(levels)
+
+
+def empirical_quantiles(values: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Quantiles of sorted values at plotting positions i / (n + 1), the finite-sample ones of split conformal.
+
+    Levels beyond the outermost positions go on as a normal tail would, so that few residuals still give wide tails.
+    """
+    n = len(values)
+    positions = np.arange(1, n + 1) / (n + 1)
+    inside = np.interp(levels, positions, values)
+    middle = np.interp(0.5, positions, values)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        stretch = normal_quantile(levels) / normal_quantile(np.where(levels < 0.5, positions[0], positions[-1]))
+    outside = (levels < positions[0]) | (levels > positions[-1])
+    edge = np.where(levels < 0.5, values[0], values[-1])
+    if n == 1:
+        return np.full(len(levels), values[0])
+    return np.where(outside, middle + (edge - middle) * stretch, inside)
+
+
+def at_levels(row: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Read a row of `Pool.table` at any levels in (0, 1); beyond the grid a normal tail."""
+    inside = np.interp(levels, GRID, row)
+    edge = np.where(levels < 0.5, GRID[0], GRID[-1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        stretch = normal_quantile(levels) / normal_quantile(edge)
+    middle = row[len(GRID) // 2]
+    outside = (levels < GRID[0]) | (levels > GRID[-1])
+    return np.where(outside, middle + (np.where(levels < 0.5, row[0], row[-1]) - middle) * stretch, inside)
+
+
+def residual_cube(errors: np.ndarray, truth: Truth, items: int) -> np.ndarray:
+    """Errors y - forecast per row -> float32 (items, folds, steps); NaN where there is none or the row has no weight."""
+    folds = np.unique(truth.fold)
+    cube = np.full((items, len(folds), int(truth.step.max()) + 1), np.nan, dtype=np.float32)
+    scored = truth.weight > 0
+    cube[truth.series, np.searchsorted(folds, truth.fold), truth.step] = np.where(scored, errors, np.nan)
+    return cube
+
+
+def item_scale(cube: np.ndarray, in_sample: np.ndarray, profile: np.ndarray, ratio: float) -> np.ndarray:
+    """Typical error of each item: its own mean error over folds, shrunk (in logs) towards its in-sample scale.
+
+    cube (items, folds, steps); in_sample (items,). An item without residuals has its in-sample scale alone.
+    """
+    expected = in_sample * ratio
+    relative = np.abs(cube.astype(float)) / profile
+    present = ~np.isnan(relative)
+    count = present.sum(axis=(1, 2))
+    total = _ordered_sum(np.where(present, relative, 0.0).reshape(len(cube), -1))
+    own = total / np.maximum(count, 1)
+    folds = present.any(axis=2).sum(axis=1)
+    share = np.where(own > 0, folds / (folds + PRIOR_FOLDS), 0.0)
+    safe = np.where(own > 0, own, expected)
+    return np.exp(share * np.log(safe) + (1 - share) * np.log(expected))
+
+
+def _ordered_sum(rows: np.ndarray) -> np.ndarray:
+    """Row sums added in a fixed order, so that an item alone gives the same bits as among others."""
+    total = np.zeros(len(rows))
+    for column in np.ascontiguousarray(rows.T):
+        total += column
+    return total
+
+
+def fit_pool(cube: np.ndarray, in_sample: np.ndarray, window: int) -> Pool:
+    """Learn profile, ratio and quantile table from residuals (items, folds, steps) and in-sample scales per fold.
+
+    in_sample: float64 (items, folds). The scale of a residual of fold k is taken from the other folds, so that an
+    item's own surprise widens the pool instead of being divided away.
+    """
+    relative = np.abs(cube.astype(float)) / in_sample[:, :, None]
+    present = ~np.isnan(relative)
+    steps = cube.shape[2]
+    if not present.any():
+        return Pool(np.ones(steps), 1.0, np.tile(normal_quantile(GRID), (steps, 1)))
+    by_step = np.where(present, relative, 0.0).sum(axis=(0, 1)) / np.maximum(present.sum(axis=(0, 1)), 1)
+    smooth = np.array([by_step[max(0, s - window) : s + window + 1].mean() for s in range(steps)])
+    ratio = max(float(smooth.mean()), 1e-12)
+    profile = np.maximum(smooth / ratio, 1e-3)
+    scaled = np.full(cube.shape, np.nan)
+    for fold in range(cube.shape[1]):
+        rest = np.delete(cube, fold, axis=1) if cube.shape[1] > 1 else cube
+        scale = item_scale(rest, in_sample[:, fold], profile, ratio)
+        scaled[:, fold] = cube[:, fold] / (scale[:, None] * profile)
+    return Pool(profile, ratio, _quantile_table(scaled, steps))
+
+
+def _quantile_table(scaled: np.ndarray, steps: int) -> np.ndarray:
+    """Quantiles of each step's residuals; neighbouring steps join until there are enough."""
+    by_step = scaled.reshape(-1, steps).T
+    table = np.empty((steps, len(GRID)))
+    for step in range(steps):
+        reach, values = 0, np.empty(0)
+        while reach <= steps:
+            values = by_step[max(0, step - reach) : step + reach + 1].ravel()
+            values = values[~np.isnan(values)]
+            if len(values) >= 10 * ENOUGH:
+                break
+            reach += 1
+        table[step] = empirical_quantiles(np.sort(values), GRID) if len(values) else normal_quantile(GRID)
+    return table
+
+
+def out_of_fold_quantiles(
+    mean: np.ndarray, cube: np.ndarray, in_sample: np.ndarray, window: int, levels: Sequence[float]
+) -> np.ndarray:
+    """Quantiles for every fold from the residuals of the other folds: (items, folds, steps, levels).
+
+    mean, cube: (items, folds, steps); in_sample: (items, folds). With one fold its own residuals have to do.
+    """
+    result = np.full((*cube.shape, len(levels)), np.nan)
+    folds = cube.shape[1]
+    for fold in range(folds):
+        rest = np.arange(folds) != fold if folds > 1 else np.arange(folds) == fold
+        pool = fit_pool(cube[:, rest], in_sample[:, rest], window)
+        scale = item_scale(cube[:, rest], in_sample[:, fold], pool.profile, pool.ratio)
+        result[:, fold] = Conformal(pool, scale, cube[:, rest]).quantiles(mean[:, fold], levels)
+    return result

@@ -1,0 +1,167 @@
+"""The search loop: ask, run, record, until the strategy or the budget ends it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+
+from forecastml.budget import Budget, Deadline
+from forecastml.errors import DeadlineExceeded, LearnerError
+from forecastml.protocols import Candidate, Executor, Learner, Strategy
+from forecastml.search.child import call_in_child
+from forecastml.search.evaluate import Evaluation, Outcome, Refit, Work, describe, evaluate, refit, with_deadline
+from forecastml.search.trial import FAILED, OK, SKIPPED, TIMED_OUT, Trial, usable
+
+T = TypeVar("T")
+R = TypeVar("R")
+#: A refit on all rows is this much dearer than the last fold.
+REFIT_FACTOR = 1.3
+
+
+@dataclass(frozen=True)
+class Serial:
+    """Runs everything in this process, one after the other."""
+
+    workers: int = 1
+
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        return [function(item) for item in items]
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Runs items in joblib's worker processes; large arrays are shared as memory maps."""
+
+    workers: int
+
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        import joblib
+
+        parallel = joblib.Parallel(n_jobs=self.workers, backend="loky", inner_max_num_threads=1)
+        return parallel(joblib.delayed(function)(item) for item in items)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How a search goes about it.
+
+    round_size: candidates asked at a time, the same for every number of workers; learners: name -> learner;
+    values: number of target values in the training data, for estimates of cost.
+    """
+
+    strategy: Strategy
+    budget: Budget
+    executor: Executor
+    learners: Callable[[str], Learner]
+    values: int
+    round_size: int = 4
+
+
+def search(plan: Plan, evaluation: Evaluation, report: Callable[[Sequence[Trial], int], None]) -> list[Trial]:
+    """Run the strategy within the budget; returns the log, in the order of asking.
+
+    What the budget leaves out becomes a trial "skipped" with the reason. `report` is called after each round with its
+    trials and the number of those before. An interrupt by the user ends the search with what is there.
+    """
+    log: list[Trial] = []
+    while asked := plan.strategy.ask(log, plan.round_size):
+        before = len(log)
+        try:
+            log += _round(asked, plan, evaluation, log)
+        except KeyboardInterrupt:
+            if not usable(log):
+                raise
+            while rest := plan.strategy.ask(log, plan.round_size):
+                log += [Trial(c, SKIPPED, error="interrupted") for c in rest]
+        report(log[before:], before)
+    return log
+
+
+def refit_all(works: Sequence[Refit], executor: Executor) -> list[tuple[Outcome | None, str]]:
+    """Fit members on all data, in the executor; (None, reason) for each that failed or ran out of time."""
+    return executor.map(_timed_refit, works)
+
+
+def _timed_refit(work: Refit) -> tuple[Outcome | None, str]:
+    if work.learner.capabilities.interruptible or math.isinf(work.context.deadline.at):
+        return refit(work)
+    try:
+        return call_in_child(refit, work, work.context.deadline)
+    except (DeadlineExceeded, LearnerError) as error:
+        return None, describe(error)
+
+
+def _round(asked: Sequence[Candidate], plan: Plan, evaluation: Evaluation, log: Sequence[Trial]) -> list[Trial]:
+    deadline = evaluation.context.deadline
+    reserved = replace(deadline, at=deadline.at - refit_reserve(log))
+    best = best_losses(log)
+    outcome: dict[str, Trial] = {}
+    works: list[Work] = []
+    started = sum(trial.state != SKIPPED for trial in log)
+    for candidate in asked:
+        reason = _left_out(candidate, plan, log, reserved, started + len(works), len(evaluation.folds))
+        if reason:
+            outcome[candidate.name] = Trial(candidate, SKIPPED, error=reason)
+        else:
+            context = replace(evaluation.context, deadline=reserved)
+            works.append(
+                Work(candidate, plan.learners(candidate.learner), replace(evaluation, context=context), best)
+            )
+    limit = plan.budget.trial_seconds
+    run = _TimedEvaluate(limit)
+    for work, trial in zip(works, plan.executor.map(run, works), strict=True):
+        outcome[work.candidate.name] = trial
+    return [outcome[candidate.name] for candidate in asked]
+
+
+@dataclass(frozen=True)
+class _TimedEvaluate:
+    """`evaluate` under the limit per trial; learners that cannot be interrupted run in a child when time is limited."""
+
+    seconds: float | None
+
+    def __call__(self, work: Work) -> Trial:
+        work = with_deadline(work, self.seconds)
+        deadline = work.evaluation.context.deadline
+        if work.learner.capabilities.interruptible or math.isinf(deadline.at):
+            return evaluate(work)
+        try:
+            return call_in_child(evaluate, work, deadline)
+        except DeadlineExceeded as error:
+            return Trial(work.candidate, TIMED_OUT, error=str(error))
+        except LearnerError as error:
+            return Trial(work.candidate, FAILED, error=describe(error))
+
+
+def _left_out(
+    candidate: Candidate, plan: Plan, log: Sequence[Trial], deadline: Deadline, started: int, folds: int
+) -> str:
+    """Why the budget leaves this candidate out; empty when it may run."""
+    budget = plan.budget
+    if budget.trials is not None and started >= budget.trials:
+        return f"budget: {budget.trials} trials"
+    if budget.exit_score is not None and any(trial.loss <= budget.exit_score for trial in usable(log)):
+        return f"exit score {budget.exit_score:g} reached"
+    if deadline.passed():
+        return f"budget: {budget.seconds:g} seconds"
+    # Declared costs are rough: only what is far out of reach is left out unasked.
+    needed = plan.learners(candidate.learner).capabilities.cost * plan.values / 1000 * (folds + REFIT_FACTOR) / 4
+    allowed = min(deadline.remaining, budget.trial_seconds or math.inf)
+    if needed > allowed:
+        return f"budget: needs about {4 * needed:.0f} s by its declared cost, {allowed:.0f} s are left"
+    return ""
+
+
+def refit_reserve(log: Sequence[Trial]) -> float:
+    """Seconds to keep for refitting the members: the last fold of every usable trial, a little more."""
+    return REFIT_FACTOR * sum(trial.seconds[-1] for trial in usable(log) if trial.seconds)
+
+
+def best_losses(log: Sequence[Trial]) -> np.ndarray | None:
+    """Losses per fold of the best completed trial, the rival for pruning."""
+    completed = [trial for trial in usable(log) if trial.state == OK]
+    return min(completed, key=lambda trial: trial.loss).losses if completed else None
