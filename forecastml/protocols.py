@@ -250,7 +250,7 @@ class Metric(Protocol):
         ...
 
     def by_fold(self, values: np.ndarray, outputs: tuple[str, ...], truth: Truth) -> np.ndarray:
-        """Loss per fold of one prediction: values (rows, outputs) -> (folds,)."""
+        """Loss of each stacked prediction in each fold: values (..., rows, outputs) -> (..., folds)."""
         ...
 
     def report(self, loss: float) -> float:

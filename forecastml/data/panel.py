@@ -97,17 +97,6 @@ class Panel:
         """The key of series i as a user writes it, for messages: `store=001, item=7`."""
         return ", ".join(f"{c}={k}" for c, k in zip(self.schema.series, self.keys[i], strict=False)) or "the series"
 
-    def extent(self) -> tuple[np.ndarray, np.ndarray]:
-        """Smallest and largest known value of each series, NaN where there is none: two float64 (series,)."""
-        low, high = np.full(len(self), np.nan), np.full(len(self), np.nan)
-        there = np.flatnonzero(self.lengths)
-        if len(there):
-            # reduceat reads begin[0]:end[0], end[0]:begin[1], ...: every other result is a series.
-            bounds = np.stack([self.begin[there], self.end[there]], axis=1).ravel()
-            buffer = np.append(self.target, np.nan)
-            low[there], high[there] = np.fmin.reduceat(buffer, bounds)[::2], np.fmax.reduceat(buffer, bounds)[::2]
-        return low, high
-
     def filled(self) -> Panel:
         """A copy whose missing values lie on the straight line between their neighbours."""
         target = self.target.copy()
@@ -215,3 +204,15 @@ def ragged_rows(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
     total = int(lengths.sum())
     shift = np.repeat(begin - (np.cumsum(lengths) - lengths), lengths)
     return np.arange(total, dtype=np.int64) + shift
+
+
+def extent(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest known value of each series, NaN where there is none: two float64 (series,)."""
+    low, high = np.full(len(panel), np.nan), np.full(len(panel), np.nan)
+    there = np.flatnonzero(panel.lengths)
+    if len(there):
+        # reduceat reads begin[0]:end[0], end[0]:begin[1], ...: every other result is a series.
+        bounds = np.stack([panel.begin[there], panel.end[there]], axis=1).ravel()
+        buffer = np.append(panel.target, np.nan)
+        low[there], high[there] = np.fmin.reduceat(buffer, bounds)[::2], np.fmax.reduceat(buffer, bounds)[::2]
+    return low, high

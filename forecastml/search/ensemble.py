@@ -29,9 +29,7 @@ class OutOfFold:
 
     def rows(self, index: np.ndarray) -> OutOfFold:
         """These rows alone (positions or mask)."""
-        return replace(
-            self, values=self.values[:, index], fallback=self.fallback[index], truth=self.truth.rows(index)
-        )
+        return replace(self, values=self.values[:, index], fallback=self.fallback[index], truth=self.truth.rows(index))
 
     def loss(self, values: np.ndarray) -> np.ndarray:
         """Loss of stacked predictions (..., rows, outputs) -> (...,)."""
@@ -63,7 +61,11 @@ class Greedy:
     def select(self, oof: np.ndarray, outputs: tuple[str, ...], truth: Truth, metric: Metric) -> np.ndarray:
         """Weights (models,) of one ensemble for all rows."""
         fallback = np.nan_to_num(np.nanmean(oof, axis=0)) if np.isnan(oof).any() else oof[0]
-        return self.select_groups(OutOfFold(oof, fallback, outputs, truth, metric), np.zeros(len(truth), np.int64), 1)[0]
+        return self.select_pooled(OutOfFold(oof, fallback, outputs, truth, metric))
+
+    def select_pooled(self, oof: OutOfFold) -> np.ndarray:
+        """`select`, with a fallback for rows that no model has."""
+        return self.select_groups(oof, np.zeros(len(oof.truth), np.int64), 1)[0]
 
     def select_groups(self, oof: OutOfFold, group: np.ndarray, n_groups: int) -> np.ndarray:
         """Weights (groups, models), each group by its own rows alone; NaN for groups without a scored row.
@@ -168,11 +170,10 @@ def group_weights(oof: OutOfFold, n_groups: int, greedy: Greedy, given: Weights 
     ties to the smaller. With one fold or one group there is nothing to choose by: the weights are the pooled ones.
     `given` (a Prior's) replaces pooled weights and shrinkage by what was learned elsewhere.
     """
-    one = np.zeros(len(oof.truth), np.int64)
     if given is not None:
         pooled, shrinkage = given.pooled, given.shrinkage
     else:
-        pooled = greedy.select_groups(oof, one, 1)[0]
+        pooled = greedy.select_pooled(oof)
         shrinkage = _choose_shrinkage(oof, n_groups, greedy)
     if shrinkage == 0.0:
         return Weights(pooled, np.tile(pooled, (n_groups, 1)), 0.0)
@@ -193,7 +194,7 @@ def leave_one_fold_out(oof: OutOfFold, n_groups: int, greedy: Greedy, given: Wei
     for fold in folds:
         held = oof.truth.fold == fold
         rest = oof.rows(~held) if len(folds) > 1 else oof
-        pooled = greedy.select_groups(rest, np.zeros(len(rest.truth), np.int64), 1)[0] if given is None else given.pooled
+        pooled = greedy.select_pooled(rest) if given is None else given.pooled
         own = greedy.select_groups(rest, rest.truth.group, n_groups)
         yield held, pooled, own
 

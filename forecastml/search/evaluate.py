@@ -69,7 +69,10 @@ class Work:
 
 @dataclass(frozen=True, eq=False)
 class Refit:
-    """A member to fit on all data; self-contained like `Work`. previous: fitted at an earlier cutoff, for a warm start."""
+    """A member to fit on all data; self-contained like `Work`.
+
+    previous: fitted at an earlier cutoff, for a warm start.
+    """
 
     candidate: Candidate
     learner: Learner

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class Conformal:
 
         Steps beyond the trained ones take the last step's spread, widened by the square root of the distance.
         """
-        items, horizon = mean.shape
+        horizon = mean.shape[1]
         step = np.minimum(np.arange(horizon), self.pool.steps - 1)
         widen = np.sqrt((np.arange(horizon) + 1) / (step + 1))
         order = np.argsort(levels, kind="stable")
@@ -89,42 +90,35 @@ class Conformal:
 
 def normal_quantile(levels: np.ndarray) -> np.ndarray:
     """Quantiles of the standard normal distribution."""
-    from scipy.special import ndtri
-
-    return ndtri(levels)
+    return np.array([NormalDist().inv_cdf(float(level)) for level in levels])
 
 
 def empirical_quantiles(values: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Quantiles of sorted values at plotting positions i / (n + 1), the finite-sample ones of split conformal.
-
-    Levels beyond the outermost positions go on as a normal tail would, so that few residuals still give wide tails.
-    """
-    n = len(values)
-    positions = np.arange(1, n + 1) / (n + 1)
-    inside = np.interp(levels, positions, values)
-    middle = np.interp(0.5, positions, values)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        stretch = normal_quantile(levels) / normal_quantile(np.where(levels < 0.5, positions[0], positions[-1]))
-    outside = (levels < positions[0]) | (levels > positions[-1])
-    edge = np.where(levels < 0.5, values[0], values[-1])
-    if n == 1:
-        return np.full(len(levels), values[0])
-    return np.where(outside, middle + (edge - middle) * stretch, inside)
+    """Quantiles of sorted values at plotting positions i / (n + 1), the finite-sample ones of split conformal."""
+    return _read(values, np.arange(1, len(values) + 1) / (len(values) + 1), levels)
 
 
 def at_levels(row: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Read a row of `Pool.table` at any levels in (0, 1); beyond the grid a normal tail."""
-    inside = np.interp(levels, GRID, row)
-    edge = np.where(levels < 0.5, GRID[0], GRID[-1])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        stretch = normal_quantile(levels) / normal_quantile(edge)
-    middle = row[len(GRID) // 2]
-    outside = (levels < GRID[0]) | (levels > GRID[-1])
-    return np.where(outside, middle + (np.where(levels < 0.5, row[0], row[-1]) - middle) * stretch, inside)
+    """A row of `Pool.table` at any levels in (0, 1)."""
+    return _read(row, GRID, levels)
+
+
+def _read(values: np.ndarray, positions: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Interpolate values given at positions; levels beyond the outermost ones go on as a normal tail would.
+
+    So a few residuals still give wide tails, and the result does not decrease with the level.
+    """
+    result = np.interp(levels, positions, values)
+    middle = np.interp(0.5, positions, values)
+    for beyond, end in ((levels < positions[0], 0), (levels > positions[-1], -1)):
+        edge = normal_quantile(positions[[end]])[0]
+        if beyond.any() and edge != 0.0:
+            result[beyond] = middle + (values[end] - middle) * normal_quantile(levels[beyond]) / edge
+    return result
 
 
 def residual_cube(errors: np.ndarray, truth: Truth, items: int) -> np.ndarray:
-    """Errors y - forecast per row -> float32 (items, folds, steps); NaN where there is none or the row has no weight."""
+    """Errors y - forecast per row -> float32 (items, folds, steps); NaN where there is none or no weight."""
     folds = np.unique(truth.fold)
     cube = np.full((items, len(folds), int(truth.step.max()) + 1), np.nan, dtype=np.float32)
     scored = truth.weight > 0

@@ -54,9 +54,12 @@ class LogRow:
         return cls(**{**values, "scores": scores})
 
 
-def scored(values: np.ndarray, outputs: tuple[str, ...], truth: Truth, metrics: Sequence[Metric]) -> dict[str, Any]:
-    """Losses per fold by each metric: name -> tuple of floats."""
-    return {m.name: tuple(float(v) for v in m.by_fold(values, outputs, truth)) for m in metrics}
+def scored(
+    values: np.ndarray, outputs: tuple[str, ...], truth: Truth, metrics: Sequence[Metric]
+) -> list[dict[str, tuple[float, ...]]]:
+    """Losses per fold by each metric, for each of several predictions: values (models, rows, outputs)."""
+    losses = {metric.name: metric.by_fold(values, outputs, truth) for metric in metrics}
+    return [{name: tuple(map(float, by_fold[i])) for name, by_fold in losses.items()} for i in range(len(values))]
 
 
 def trial_row(trial: Trial, items: int) -> LogRow:

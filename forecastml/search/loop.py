@@ -108,9 +108,7 @@ def _round(asked: Sequence[Candidate], plan: Plan, evaluation: Evaluation, log: 
             outcome[candidate.name] = Trial(candidate, SKIPPED, error=reason)
         else:
             context = replace(evaluation.context, deadline=reserved)
-            works.append(
-                Work(candidate, plan.learners(candidate.learner), replace(evaluation, context=context), best)
-            )
+            works.append(Work(candidate, plan.learners(candidate.learner), replace(evaluation, context=context), best))
     limit = plan.budget.trial_seconds
     run = _TimedEvaluate(limit)
     for work, trial in zip(works, plan.executor.map(run, works), strict=True):

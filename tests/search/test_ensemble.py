@@ -20,7 +20,9 @@ def make_truth(y, series, folds=1):
         group=np.asarray(series),
         fold=np.repeat(np.arange(folds), n // folds),
         step=np.tile(np.arange(n // folds), folds) % (n // folds),
-        scales={name: np.ones(n) for name in ("seasonal_error", "seasonal_squared_error", "range", "log_range", "naive2")},
+        scales={
+            name: np.ones(n) for name in ("seasonal_error", "seasonal_squared_error", "range", "log_range", "naive2")
+        },
     )
 
 
@@ -109,7 +111,9 @@ def test_cross_fitted_values_of_a_fold_do_not_depend_on_its_truth():
     before = cross_fitted(oof, weights, n, Greedy(), None)
     held = oof.truth.fold == 1
     y = np.where(held, 1e9, oof.truth.y)
-    poisoned = OutOfFold(oof.values, oof.fallback, oof.outputs, type(oof.truth)(**{**oof.truth.__dict__, "y": y}), oof.metric)
+    poisoned = OutOfFold(
+        oof.values, oof.fallback, oof.outputs, type(oof.truth)(**{**oof.truth.__dict__, "y": y}), oof.metric
+    )
     after = cross_fitted(poisoned, weights, n, Greedy(), None)
     assert np.array_equal(before[held], after[held])
 

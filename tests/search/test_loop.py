@@ -79,7 +79,9 @@ def test_a_failing_series_costs_only_itself(panel, guilty):
 
 
 def test_a_learner_that_fails_on_every_series_fails(panel):
-    trial = evaluate(Work(Candidate("poisoned"), Poisoned("poisoned"), make_evaluation(replace(panel, target=panel.target + 1e9))))
+    trial = evaluate(
+        Work(Candidate("poisoned"), Poisoned("poisoned"), make_evaluation(replace(panel, target=panel.target + 1e9)))
+    )
     assert trial.state == FAILED
 
 

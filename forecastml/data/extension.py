@@ -1,0 +1,149 @@
+"""Joining rows to a panel: new history after the origin, and known covariates ahead of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from forecastml.data.calendar import to_times
+from forecastml.data.panel import Panel, ragged_rows
+from forecastml.errors import FutureError
+
+
+def match(panel: Panel, rows: Panel, what: str) -> np.ndarray:
+    """Position in `rows` of each series of `panel`, -1 where absent: int64 (series,).
+
+    Raises `FutureError` naming the series of `rows` that `panel` does not have.
+    """
+    known = {tuple(key): i for i, key in enumerate(panel.keys)}
+    position = np.full(len(panel), -1, dtype=np.int64)
+    strangers = []
+    for j, key in enumerate(rows.keys):
+        i = known.get(tuple(key))
+        if i is None:
+            strangers.append(rows.label(j))
+        else:
+            position[i] = j
+    if strangers:
+        raise FutureError(
+            f"{what}: {len(strangers)} series were not in the training data: {_few(strangers)}; "
+            "remove their rows, or train again with them"
+        )
+    return position
+
+
+def extend(panel: Panel, rows: Panel, what: str = "context") -> Panel:
+    """`panel` with the rows of the same series in `rows` that follow its end; a copy.
+
+    Periods between the end and the first new row become NaN in the target. Known covariates of `rows` replace and
+    extend those of `panel`. Raises `FutureError` for rows at or before the end, and for unknown series.
+    """
+    position = match(panel, rows, what)
+    there, source = np.flatnonzero(position >= 0), position[position >= 0]
+    first = (rows.start[source] - panel.start[there]) // panel.frequency.step
+    added = rows.lengths[source]
+    older = np.zeros(len(panel), bool)
+    older[there] = (added > 0) & (first < panel.lengths[there])
+    _refuse(panel, older, what)
+    joint = _Joint(panel.begin, panel.end, rows.begin[source], rows.end[source], there, first)
+    ahead = _Joint(panel.known_begin, panel.known_end, rows.known_begin[source], rows.known_end[source], there, first)
+    # What is not given is missing: -1 for codes of categories, NaN for numbers.
+    missing = np.array([-1.0 if column in panel.categories else np.nan for column in panel.schema.known])
+    weight = None
+    if panel.weight is not None:
+        new = np.ones(len(rows.target)) if rows.weight is None else rows.weight
+        weight = joint.values(panel.weight, new, 0.0)
+    return replace(
+        panel,
+        target=joint.values(panel.target, rows.target, np.nan),
+        begin=joint.end_joined - joint.lengths,
+        end=joint.end_joined,
+        known=ahead.values(panel.known, rows.known, missing),
+        known_begin=ahead.end_joined - ahead.lengths,
+        known_end=ahead.end_joined,
+        past=joint.values(panel.past, rows.past, np.nan),
+        weight=weight,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Joint:
+    """Where old and new rows of a flat array go when series are extended.
+
+    begin, end: of all series in the old array; new_begin, new_end: in the new array, of the series at `there`; first:
+    place of their first new row, counted from the first old one (negative when it lies before).
+    """
+
+    begin: np.ndarray
+    end: np.ndarray
+    new_begin: np.ndarray
+    new_end: np.ndarray
+    there: np.ndarray
+    first: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Rows of each series once joined: int64 (series,)."""
+        lengths = self.end - self.begin
+        count = self.new_end - self.new_begin
+        reach = np.where(count > 0, self.first + count, 0)
+        lengths[self.there] = np.maximum(lengths[self.there], reach)
+        return lengths
+
+    @property
+    def end_joined(self) -> np.ndarray:
+        """End of each series in the joined array."""
+        return np.cumsum(self.lengths)
+
+    def values(self, old: np.ndarray, new: np.ndarray, missing: float | np.ndarray) -> np.ndarray:
+        """Old rows, new rows over them, `missing` between: (rows, ...)."""
+        begin = self.end_joined - self.lengths
+        result = np.empty((int(self.lengths.sum()), *old.shape[1:]))
+        result[:] = missing
+        result[ragged_rows(begin, begin + self.end - self.begin)] = old[ragged_rows(self.begin, self.end)]
+        skip = np.minimum(np.maximum(-self.first, 0), self.new_end - self.new_begin)
+        start = begin[self.there] + self.first + skip
+        count = self.new_end - self.new_begin - skip
+        result[ragged_rows(start, start + count)] = new[ragged_rows(self.new_begin + skip, self.new_end)]
+        return result
+
+
+def extend_by_values(panel: Panel, values: np.ndarray) -> Panel:
+    """`panel` with the same number of target values added to every series: values (series, steps); a copy."""
+    n, steps = values.shape
+    rows = Panel.of(values, panel.frequency, panel.start + panel.lengths * panel.frequency.step)
+    past = np.full((n * steps, panel.past.shape[1]), np.nan)
+    known = np.empty((0, panel.known.shape[1]))
+    return extend(panel, replace(rows, keys=panel.keys, past=past, known=known))
+
+
+def require_known(panel: Panel, horizon: int) -> None:
+    """Raise `FutureError` unless every known covariate is given for `horizon` steps after every series' end."""
+    if not panel.known.shape[1]:
+        return
+    short = panel.known_end - panel.known_begin - panel.lengths < horizon
+    if not short.any():
+        return
+    i = int(np.flatnonzero(short)[0])
+    have = int(panel.known_end[i] - panel.known_begin[i])
+    missing = panel.start[i] + panel.frequency.step * np.arange(have, panel.lengths[i] + horizon)
+    times = [str(t) for t in to_times(missing, panel.frequency)]
+    raise FutureError(
+        f"known covariates {', '.join(panel.schema.known)} are missing for {int(short.sum())} of {len(panel)} series; "
+        f"first {panel.label(i)} at {_few(times)}; give them as future rows"
+    )
+
+
+def _refuse(panel: Panel, older: np.ndarray, what: str) -> None:
+    if older.any():
+        i = int(np.flatnonzero(older)[0])
+        last = to_times(panel.last_ordinal[i : i + 1], panel.frequency)[0]
+        raise FutureError(
+            f"{what}: {int(older.sum())} series have rows that are not after the model's last one; "
+            f"{panel.label(i)} ends at {last}: give later rows only"
+        )
+
+
+def _few(items: list[str], n: int = 5) -> str:
+    return ", ".join(items[:n]) + (f", ... ({len(items)} in all)" if len(items) > n else "")

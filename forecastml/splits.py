@@ -1,0 +1,151 @@
+"""Splitters: how history is cut into folds. They know nothing of learners or losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from forecastml.data.panel import Panel
+from forecastml.errors import ConfigError
+from forecastml.kernels.seasonality import naive2
+from forecastml.metrics import scales
+from forecastml.protocols import Fold, Truth
+
+#: Share of the series that must end within one horizon of the last date for a common origin.
+COMMON_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class RollingOrigin:
+    """Rolling-origin folds: the last `horizon` values of each series, then those `step` earlier, and so on.
+
+    With horizon 3, n_folds 3, step 2 and gap 1 (t train, g gap, y truth):
+
+        fold 0   t t t t t g y y y
+        fold 1   t t t t t t t g y y y
+        fold 2   t t t t t t t t t g y y y    the end of the series
+
+    Truth rows are steps gap + 1 ... gap + horizon after the origin; a series that ends earlier has NaN there. Folds
+    run oldest first; `Fold.index` counts all planned folds, and those in which no series takes part are left out.
+
+    origins: "own": each series is cut from its own end. "common": every series is cut at the same dates, counted back
+    from `last`, the grid ordinal of the newest date; a series without a row after an origin takes no part in that
+    fold. "auto": common when at least 80 % of the series end within one horizon of the newest date, else own.
+
+    min_train: a series takes part in a fold when that many rows lie before the origin; when there is no such fold, in
+    its newest fold alone, provided that one row lies before that origin. "auto": two seasons and one row or the
+    horizon, whichever is more, but no more than half the rows of the series of median length.
+
+    step "auto": the horizon; less, down to 1, where the series of median length could otherwise not take part in all
+    folds. n_folds "auto": `most_folds`, less where that series cannot take part in so many. No number of folds, asked
+    for or not, exceeds what some series can take part in. `resolve` writes these choices down.
+
+    season_length: for the scales of MASE and its like, and for Naive2.
+    """
+
+    horizon: int
+    n_folds: int | str = "auto"
+    step: int | str = "auto"
+    gap: int = 0
+    origins: str = "auto"
+    min_train: int | str = "auto"
+    season_length: int = 1
+    last: int | None = None
+    most_folds: int = 3
+
+    def __post_init__(self) -> None:
+        least = {"horizon": 1, "n_folds": 1, "step": 1, "gap": 0, "min_train": 1, "season_length": 1, "most_folds": 1}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            may_be_auto = name in ("n_folds", "step", "min_train")
+            if not (may_be_auto and value == "auto") and not (isinstance(value, int | np.integer) and value >= bound):
+                choice = " or 'auto'" if may_be_auto else ""
+                raise ConfigError(f"{name} is {value!r}; give a whole number of {bound} or more{choice}")
+        if self.origins not in ("auto", "common", "own"):
+            raise ConfigError(f"origins is {self.origins!r}; one of 'auto', 'common', 'own'")
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether every choice is made, so that the cutoffs of a series depend on itself alone."""
+        chosen = "auto" not in (self.n_folds, self.step, self.min_train, self.origins)
+        return chosen and (self.origins == "own" or self.last is not None)
+
+    def resolve(self, panel: Panel) -> RollingOrigin:
+        """A copy with every "auto" made explicit for this panel; a lone series gets the same cutoffs from it."""
+        if self.is_resolved or not (panel.lengths > 0).any():
+            return self
+        there = panel.select(panel.lengths > 0)
+        last, origins = self.last, self.origins
+        if last is None:
+            last = int(there.last_ordinal.max())
+        if origins == "auto":
+            near = there.last_ordinal >= last - self.horizon * there.frequency.step
+            origins = "common" if near.mean() >= COMMON_SHARE else "own"
+        plan = replace(self, origins=origins, last=last if origins == "common" else None)
+        typical = int(np.sort(plan._rows_until(there, 0))[(len(there) - 1) // 2])
+        min_train = self.min_train
+        if min_train == "auto":
+            min_train = max(min(max(2 * self.season_length + 1, self.horizon), typical // 2), 1)
+        # Rows that are left to move the origin over.
+        spare = typical - self.gap - self.horizon - min_train
+        folds = self.most_folds if self.n_folds == "auto" else self.n_folds
+        step = self.step
+        if step == "auto":
+            step = min(max(spare // max(folds - 1, 1), 1), self.horizon)
+        if self.n_folds == "auto":
+            folds = min(max(1 + spare // step, 1), folds)
+        plan = replace(plan, n_folds=int(folds), step=int(step), min_train=int(min_train))
+        used = np.flatnonzero(plan._takes_part(there)[1].any(axis=1))
+        return replace(plan, n_folds=int(folds - used[0]) if len(used) else 1)
+
+    def folds(self, panel: Panel) -> list[Fold]:
+        """The folds in which some series takes part, oldest first; their panels are views."""
+        plan = self.resolve(panel)
+        if not plan.is_resolved:
+            return []
+        cutoffs, takes_part = plan._takes_part(panel)
+        items = [np.flatnonzero(there) for there in takes_part]
+        return [plan._fold(panel, k, items[k], cutoffs[k, items[k]]) for k in range(plan.n_folds) if len(items[k])]
+
+    def _rows_until(self, panel: Panel, back: int) -> np.ndarray:
+        """Rows of each series up to `back` periods before its end ("own") or before the newest date ("common")."""
+        if self.origins == "own":
+            return panel.lengths - back
+        return (self.last - panel.start) // panel.frequency.step + 1 - back
+
+    def _takes_part(self, panel: Panel) -> tuple[np.ndarray, np.ndarray]:
+        """Cutoffs (folds, series) and whether the series takes part there; oldest fold first."""
+        back = self.gap + self.horizon + self.step * np.arange(self.n_folds)[::-1]
+        cutoffs = np.stack([self._rows_until(panel, int(b)) for b in back])
+        judged = cutoffs + self.gap < panel.lengths
+        takes_part = judged & (cutoffs >= self.min_train)
+        newest = self.n_folds - 1 - judged[::-1].argmax(axis=0)
+        short = np.flatnonzero(judged.any(axis=0) & ~takes_part.any(axis=0))
+        takes_part[newest[short], short] = cutoffs[newest[short], short] >= 1
+        return cutoffs, takes_part
+
+    def _fold(self, panel: Panel, index: int, items: np.ndarray, cutoff: np.ndarray) -> Fold:
+        train = panel.select(items).before(cutoff)
+        truth = self._truth(panel, index, items, cutoff)
+        denominators = scales(train, panel.select(items), self.season_length)
+        reference = naive2(train, self.season_length, self.gap + self.horizon).reshape(len(items), -1)[:, self.gap :]
+        rows = {name: np.repeat(scale, self.horizon) for name, scale in denominators.items()}
+        truth = replace(truth, scales={**rows, "naive2": np.nan_to_num(reference).ravel()})
+        return Fold(index=index, items=items, cutoff=cutoff, train=train, inputs=train, truth=truth)
+
+    def _truth(self, panel: Panel, index: int, items: np.ndarray, cutoff: np.ndarray) -> Truth:
+        """Truth rows of these series, series-major, without scales; beyond the end y is NaN and the weight 0."""
+        step = np.tile(np.arange(self.horizon), len(items))
+        series = np.repeat(items, self.horizon)
+        rows = panel.begin[series] + np.repeat(cutoff, self.horizon) + self.gap + step
+        inside = rows < panel.end[series]
+        rows = np.where(inside, rows, panel.begin[series])
+        return Truth(
+            y=np.where(inside, panel.target[rows], np.nan),
+            weight=np.where(inside, 1.0 if panel.weight is None else panel.weight[rows], 0.0),
+            series=series,
+            group=panel.group[series],
+            fold=np.full(len(series), index),
+            step=step,
+        )
