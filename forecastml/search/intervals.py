@@ -162,7 +162,9 @@ def fit_pool(cube: np.ndarray, in_sample: np.ndarray, window: int) -> Pool:
     steps = cube.shape[2]
     if not present.any():
         return Pool(np.ones(steps), 1.0, np.tile(normal_quantile(GRID), (steps, 1)))
-    by_step = np.where(present, relative, 0.0).sum(axis=(0, 1)) / np.maximum(present.sum(axis=(0, 1)), 1)
+    # Sorted before they are added, so that the order of the items does not change a bit.
+    ordered = np.sort(np.where(present, relative, 0.0).reshape(-1, steps), axis=0)
+    by_step = ordered.sum(axis=0) / np.maximum(present.sum(axis=(0, 1)), 1)
     smooth = np.array([by_step[max(0, s - window) : s + window + 1].mean() for s in range(steps)])
     ratio = max(float(smooth.mean()), 1e-12)
     profile = np.maximum(smooth / ratio, 1e-3)

@@ -1,0 +1,60 @@
+"""Time-series AutoML: `fit(table, Forecasting(horizon=...))` -> leaderboard -> forecast.
+
+Names are loaded when first used, so that importing the package stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from forecastml.automl import fit, prepare
+    from forecastml.config import Config
+    from forecastml.estimators import AutoForecaster
+    from forecastml.learners.registry import register
+    from forecastml.metrics import register_metric
+    from forecastml.model import FittedModel
+    from forecastml.prior import Prior
+    from forecastml.storage import load
+    from forecastml.task import Forecasting
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AutoForecaster": "forecastml.estimators",
+    "Config": "forecastml.config",
+    "FittedModel": "forecastml.model",
+    "Forecasting": "forecastml.task",
+    "Prior": "forecastml.prior",
+    "fit": "forecastml.automl",
+    "load": "forecastml.storage",
+    "prepare": "forecastml.automl",
+    "register": "forecastml.learners.registry",
+    "register_metric": "forecastml.metrics",
+}
+
+__all__ = [
+    "AutoForecaster",
+    "Config",
+    "FittedModel",
+    "Forecasting",
+    "Prior",
+    "fit",
+    "load",
+    "prepare",
+    "register",
+    "register_metric",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,281 @@
+"""`fit`: the six steps from a table to a model, each a function of the one before. `prepare`: what groups share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from forecastml.budget import Deadline
+from forecastml.calibration import calibrate, coverage, with_quantiles
+from forecastml.config import Config, as_config
+from forecastml.errors import ConfigError
+from forecastml.learners.registry import get_learner
+from forecastml.metrics import get_metric, metric_names
+from forecastml.model import FittedModel, Member
+from forecastml.prior import Prior, drawn_groups
+from forecastml.problem import Problem, state
+from forecastml.protocols import Truth
+from forecastml.search.ensemble import OutOfFold, Weights, combine, cross_fitted, group_weights
+from forecastml.search.evaluate import Evaluation, Refit, fit_guarded
+from forecastml.search.intervals import Conformal
+from forecastml.search.log import ENSEMBLE, LogRow, scored, trial_row
+from forecastml.search.loop import Plan, Processes, Serial, refit_all, search
+from forecastml.search.strategy import Portfolio
+from forecastml.search.trial import OK, Trial, usable
+from forecastml.task import Forecasting
+
+Listener = Callable[[dict[str, Any]], None]
+#: Share of the time limit after which no candidate runs on: the rest is for the ensemble and the refit.
+SEARCH_SHARE = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The trials that can be used, their weights, and what the ensemble would have forecast out of fold.
+
+    values: float64 (rows, outputs) under these weights; honest: the same, but with the weights for each fold selected
+    on the other folds, for intervals and coverage.
+    """
+
+    trials: tuple[Trial, ...]
+    oof: OutOfFold
+    weights: Weights
+    values: np.ndarray
+    honest: np.ndarray
+
+
+def fit(
+    data: Any,
+    task: Forecasting,
+    config: Config | str = "balanced",
+    prior: Prior | None = None,
+    listener: Listener | None = None,
+) -> FittedModel:
+    """Train on a table and return one model: `leaderboard`, `forecast`, `save`.
+
+    data: pandas, polars or Arrow table, or the path of a CSV or Parquet file or Parquet folder, one row per series
+    and time; task: what to forecast; config: a preset's name ("fast", "balanced", "best") or a `Config`; prior: from
+    `prepare`, then the result of a group depends on its own rows alone; listener: called with one dict per event.
+    Raises `DataError` and `ConfigError` for input that cannot be used; a learner that fails is a row in the
+    leaderboard.
+
+    >>> model = fit(table, Forecasting(horizon=12, series="store", time="day", target="sales"))  # doctest: +SKIP
+    """
+    config, listener = as_config(config), listener or _silent
+    problem = state(data, task, config, prior, Deadline.after(config.budget.seconds))
+    return _run(problem, listener, keep_pooled=False)[0]
+
+
+def prepare(data: Any, task: Forecasting, config: Config | str = "balanced", listener: Listener | None = None) -> Prior:
+    """Learn what groups share, on up to 1,000 of them drawn by the hash of their keys."""
+    config, listener = as_config(config), listener or _silent
+    panel, _ = task.read(data)
+    sample = panel.take(drawn_groups(panel))
+    problem = state(sample, task, config, None, Deadline.after(config.budget.seconds))
+    model, choice = _run(problem, listener, keep_pooled=True)
+    return _prior(problem, model, choice)
+
+
+def _silent(event: dict[str, Any]) -> None:
+    """Nobody listens."""
+
+
+def _run(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple[FittedModel, Choice | None]:
+    listener({"event": "data", "series": len(problem.panel), "values": int(problem.panel.lengths.sum())})
+    log, evaluation = run_search(problem, listener, keep_pooled)
+    listener({"event": "ensemble", "models": len(usable(log))})
+    choice = choose(problem, log, evaluation)
+    listener({"event": "refit", "models": int((choice.weights.groups > 0).any(axis=0).sum()) if choice else 0})
+    members, dropped = refit_members(problem, choice)
+    mean, truth = (choice.honest[:, 0], choice.oof.truth) if choice else (None, None)
+    conformal = calibrate(problem, mean, truth)
+    model = assemble(problem, choice, members, conformal, leaderboard_rows(problem, log, choice, dropped))
+    listener({"event": "done"})
+    return model, choice
+
+
+def run_search(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple[list[Trial], Evaluation | None]:
+    """Evaluate candidates on the folds until the portfolio or the budget ends."""
+    total = len(problem.candidates)
+    listener({"event": "plan", "total": total, "folds": len(problem.folds)})
+    if not problem.folds:
+        return [], None
+    config, metric, deadline = problem.config, problem.task.scorer, problem.context.deadline
+    if metric.needs_quantiles and config.budget.exit_score is not None:
+        raise ConfigError(f"exit_score cannot be used with metric {metric.name!r}; choose a metric of point forecasts")
+    limit = None if config.budget.seconds is None else SEARCH_SHARE * deadline.remaining
+    evaluation = Evaluation(
+        folds=problem.folds,
+        truth=Truth.stack([fold.truth for fold in problem.folds]),
+        # Quantiles are made from the residuals of all folds, so candidates are first judged as point forecasts.
+        metric=get_metric("mase") if metric.needs_quantiles else metric,
+        context=replace(problem.context, deadline=deadline.earlier(limit)),
+        fallback=problem.fallback(),
+        prune=config.prune,
+        keep=problem.pooled_learners if keep_pooled else frozenset(),
+        shared={name: folds for name, (folds, _) in problem.prior.shared.items()} if problem.prior else {},
+    )
+    plan = Plan(
+        strategy=Portfolio(problem.candidates),
+        budget=config.budget,
+        executor=_executor(config),
+        learners=get_learner,
+        values=int(problem.panel.lengths.sum()),
+        round_size=config.round_size,
+    )
+    return search(plan, evaluation, lambda trials, done: _report(listener, trials, done, total)), evaluation
+
+
+def _executor(config: Config) -> Serial | Processes:
+    return Serial() if config.workers == 1 else Processes(config.workers)
+
+
+def _report(listener: Listener, trials: Sequence[Trial], done: int, total: int) -> None:
+    for i, trial in enumerate(trials):
+        event = {"event": "trial", "name": trial.candidate.name, "state": trial.state, "loss": trial.loss}
+        rest = {"seconds": sum(trial.seconds), "error": trial.error, "done": done + i + 1, "total": total}
+        listener({**event, **rest})
+
+
+def choose(problem: Problem, log: Sequence[Trial], evaluation: Evaluation | None) -> Choice | None:
+    """Weights from out-of-fold predictions alone; None when no candidate could be judged."""
+    trials = tuple(usable(log))
+    if not trials or evaluation is None:
+        return None
+    truth, fallback, outputs = evaluation.truth, evaluation.fallback, ("mean",)
+    values = np.stack([trial.prediction for trial in trials])
+    if problem.task.scorer.needs_quantiles:
+        outputs = problem.task.outputs
+        values = np.stack([with_quantiles(problem, v[:, 0], truth) for v in values])
+        fallback = with_quantiles(problem, fallback[:, 0], truth)
+    names = [trial.candidate.name for trial in trials]
+    given = problem.prior.pooled_weights(names) if problem.prior else None
+    groups, greedy = problem.panel.n_groups, problem.config.greedy
+    if problem.config.scope == "global":
+        truth = replace(truth, group=np.zeros(len(truth), np.int64))
+    oof = OutOfFold(values, fallback, outputs, truth, problem.task.scorer)
+    selected = 1 if problem.config.scope == "global" else groups
+    weights = group_weights(oof, selected, greedy, given)
+    honest = cross_fitted(oof, weights, selected, greedy, given)
+    values = combine(oof.values, weights.groups[truth.group].T, fallback)
+    if problem.config.scope == "global":
+        weights = replace(weights, groups=np.tile(weights.groups, (groups, 1)))
+    return Choice(trials, oof, weights, values, honest)
+
+
+def refit_members(problem: Problem, choice: Choice | None) -> tuple[dict[str, Member], dict[str, str]]:
+    """The trials with weight, fitted on all data, by name; and the reasons for those that failed."""
+    if choice is None:
+        return {}, {}
+    everyone = np.arange(len(problem.panel))
+    complete = np.array_equal(problem.folds[-1].items, everyone)
+    shared = problem.prior.shared if problem.prior else {}
+    members: dict[str, Member] = {}
+    works = []
+    for trial, wanted in zip(choice.trials, (choice.weights.groups > 0).any(axis=0), strict=True):
+        candidate = trial.candidate
+        if wanted and candidate.name in shared:
+            members[candidate.name] = Member(candidate, shared[candidate.name][1], everyone)
+        elif wanted:
+            warm = trial.fitted[-1] if trial.fitted and complete and not trial.failures else None
+            learner = get_learner(candidate.learner)
+            works.append(Refit(candidate, learner, problem.panel, problem.context, warm))
+    dropped = {}
+    for work, (outcome, reason) in zip(works, refit_all(works, _executor(problem.config)), strict=True):
+        if outcome is None:
+            dropped[work.candidate.name] = f"fit on all data failed: {reason}"
+        else:
+            members[work.candidate.name] = Member(work.candidate, outcome.fitted, outcome.items)
+    return members, dropped
+
+
+def leaderboard_rows(
+    problem: Problem, log: Sequence[Trial], choice: Choice | None, dropped: dict[str, str]
+) -> tuple[LogRow, ...]:
+    """What the model keeps of its trials, the ensemble first."""
+    items, levels = len(problem.panel), problem.task.quantiles
+    rows = {trial.candidate.name: trial_row(trial, items) for trial in log}
+    for candidate in problem.candidates:
+        reason = "no series is long enough for a fold"
+        rows.setdefault(candidate.name, LogRow(candidate.name, "skipped", error=reason, items=items))
+    if choice is None:
+        return tuple(rows.values())
+    truth, shares = choice.oof.truth, choice.weights.groups.mean(axis=0)
+    points = [np.where(np.isnan(v), choice.oof.fallback, v)[:, 0] for v in choice.oof.values]
+    values = np.stack([with_quantiles(problem, mean, truth) for mean in (choice.values[:, 0], *points)])
+    scores = scored(values, problem.task.outputs, truth, [get_metric(name) for name in metric_names()])
+    covered = [coverage(v, truth) for v in (with_quantiles(problem, choice.honest[:, 0], truth), *values[1:])]
+    ensemble = LogRow(ENSEMBLE, OK, seconds=sum(row.seconds for row in rows.values()), items=items)
+    judged = [ensemble, *(rows[trial.candidate.name] for trial in choice.trials)]
+    done = [
+        replace(
+            row,
+            scores=scores[i],
+            weight=1.0 if i == 0 else float(shares[i - 1]),
+            coverage=covered[i],
+            nominal=levels[-1] - levels[0],
+            error=dropped.get(row.name, row.error),
+        )
+        for i, row in enumerate(judged)
+    ]
+    rows.update({row.name: row for row in done[1:]})
+    return (done[0], *rows.values())
+
+
+def assemble(
+    problem: Problem,
+    choice: Choice | None,
+    members: dict[str, Member],
+    conformal: Conformal,
+    rows: tuple[LogRow, ...],
+) -> FittedModel:
+    """The model: members with their weights, a fallback for series that none of them can serve, intervals."""
+    context = replace(problem.context, deadline=Deadline())
+    fallback = fit_guarded(
+        get_learner("seasonal_naive"), problem.panel, {"season_length": problem.season_length}, context
+    )
+    names = [trial.candidate.name for trial in choice.trials] if choice else []
+    columns = [names.index(name) for name in members]
+    weights = choice.weights.groups[:, columns] if choice else np.zeros((problem.panel.n_groups, 0))
+    return FittedModel(
+        task=problem.task,
+        panel=problem.panel,
+        seasons=problem.seasons,
+        members=tuple(members.values()),
+        weights=weights,
+        fallback=fallback.fitted,
+        conformal=conformal,
+        lower=problem.task.lower_bounds(problem.panel),
+        judged=problem.in_folds(),
+        log=rows,
+        findings=problem.findings,
+    ).trimmed()
+
+
+def _prior(problem: Problem, model: FittedModel, choice: Choice | None) -> Prior:
+    if choice is None:
+        raise ConfigError("no series is long enough for a fold, so there is no prior to learn; give longer series")
+    final = {member.candidate.name: member.fitted for member in model.members}
+    pooled = {
+        trial.candidate.name: (trial.fitted, final[trial.candidate.name])
+        for trial in choice.trials
+        if trial.candidate.learner in problem.pooled_learners and trial.candidate.name in final
+    }
+    tried = [
+        trial.candidate
+        for trial in choice.trials
+        if trial.candidate.learner not in problem.pooled_learners or trial.candidate.name in pooled
+    ]
+    return Prior(
+        like=problem.panel.select(np.empty(0, np.int64)),
+        splitter=problem.splitter,
+        seasons=problem.seasons,
+        candidates=tuple(tried),
+        weights={t.candidate.name: float(w) for t, w in zip(choice.trials, choice.weights.pooled, strict=True)},
+        shrinkage=choice.weights.shrinkage,
+        pool=model.conformal.pool,
+        shared=pooled,
+    )

@@ -1,0 +1,103 @@
+"""How much work a run does: presets as data, and the choices a user makes on top of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from forecastml.budget import Budget
+from forecastml.data.schema import names
+from forecastml.errors import ConfigError
+from forecastml.learners.registry import check_names
+from forecastml.protocols import Candidate, Facts
+from forecastml.search.ensemble import Greedy
+
+BASELINES = ("naive", "seasonal_naive", "average", "seasonal_average", "drift")
+
+#: preset -> learners in the order of trial, parameter sets per learner, folds, and how early a bad candidate stops.
+PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {"learners": (*BASELINES, "exponential_smoothing"), "per_learner": 1, "folds": 2, "prune": 3.0},
+    "balanced": {
+        "learners": (*BASELINES, "exponential_smoothing", "light_gbm"),
+        "per_learner": 2,
+        "folds": 3,
+        "prune": 3.0,
+    },
+    "best": {
+        "learners": (*BASELINES, "exponential_smoothing", "light_gbm"),
+        "per_learner": 6,
+        "folds": 5,
+        "prune": None,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run's settings; make one with `Config.preset`.
+
+    learners: names in the order of trial; per_learner: how many parameter sets of each; folds: at most so many where
+    the task says "auto"; prune: a candidate stops between folds once its mean loss exceeds this multiple of the best;
+    budget: limits of time and trials; greedy: the ensemble's settings; scope: "group" (weights per group, shrunk
+    towards the pooled ones) or "global" (one set of weights); round_size: candidates asked at a time; workers:
+    processes that evaluate candidates; threads: for learners, when workers is 1 (None: the machine's).
+    """
+
+    name: str
+    learners: tuple[str, ...]
+    per_learner: int = 1
+    folds: int = 3
+    prune: float | None = 3.0
+    budget: Budget = field(default_factory=Budget)
+    greedy: Greedy = field(default_factory=Greedy)
+    scope: str = "group"
+    round_size: int = 6
+    workers: int = 1
+    threads: int | None = None
+
+    @classmethod
+    def preset(cls, name: str = "balanced", **choices: Any) -> Config:
+        """A preset with choices on top.
+
+        seconds, trials, trial_seconds, exit_score, seed: of the budget; allow, block: learner names to use alone, or
+        to leave out (allow also brings registered learners); every other field of `Config` by its name.
+        """
+        if name not in PRESETS:
+            raise ConfigError(f"preset {name!r} is unknown; use {', '.join(PRESETS)}")
+        limits = {key: choices.pop(key) for key in Budget.__dataclass_fields__ if key in choices}
+        allow, block = names(choices.pop("allow", ())), names(choices.pop("block", ()))
+        unknown = set(choices) - set(cls.__dataclass_fields__)
+        if unknown:
+            raise ConfigError(f"option {sorted(unknown)[0]!r} is unknown; see Config.preset")
+        config = replace(cls(name=name, **{**PRESETS[name]}), **choices)
+        if limits:
+            config = replace(config, budget=replace(config.budget, **limits))
+        allowed = check_names(allow) or config.learners
+        blocked = set(check_names(block))
+        return replace(config, learners=tuple(name for name in allowed if name not in blocked))
+
+    def __post_init__(self) -> None:
+        if not self.learners:
+            raise ConfigError("no learner is left; allow one or block fewer")
+        if self.scope not in ("group", "global"):
+            raise ConfigError(f"scope {self.scope!r} is unknown; use 'group' or 'global'")
+        if self.workers < 1 or self.round_size < 1 or self.folds < 1 or self.per_learner < 1:
+            raise ConfigError("workers, round_size, folds and per_learner are whole numbers of 1 or more")
+
+    def candidates(self, facts: Facts) -> tuple[Candidate, ...]:
+        """The portfolio: every learner's first parameter sets, cheap and simple learners first."""
+        from forecastml.learners.registry import get_learner
+
+        chosen = []
+        for name in self.learners:
+            learner = get_learner(name)
+            if facts.task in learner.capabilities.tasks and facts.longest >= learner.capabilities.minimum_length:
+                space = learner.space(facts)
+                limit = len(facts.seasons) if name in BASELINES else self.per_learner
+                chosen += [Candidate(name, dict(params)) for params in space[: max(limit, 1)]]
+        return tuple(chosen)
+
+
+def as_config(config: Config | str) -> Config:
+    """A preset's name or a config, as a config."""
+    return Config.preset(config) if isinstance(config, str) else config

@@ -1,0 +1,314 @@
+"""`FittedModel`: what `fit` hands back. It forecasts, explains its choice, and can be cut, joined and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from forecastml.data.checks import Finding
+from forecastml.data.extension import extend, extend_by_values, require_known
+from forecastml.data.panel import Panel
+from forecastml.errors import ConfigError, FutureError
+from forecastml.metrics import get_metric
+from forecastml.protocols import Candidate, Fitted
+from forecastml.search.ensemble import combine
+from forecastml.search.intervals import Conformal
+from forecastml.search.log import LogRow, merged
+from forecastml.task import Forecasting, checked_levels
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Values of history that are kept beyond what the members look back on.
+KEPT_SEASONS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A fitted candidate and the positions of the series that it serves: int64 (series served,)."""
+
+    candidate: Candidate
+    fitted: Fitted
+    items: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class FittedModel:
+    """A trained ensemble for a panel of series; frozen: every method returns something new.
+
+    task: what it was trained for; panel: the tail of each series' history that members look back on; seasons: season
+    lengths; members, weights: float64 (groups, members); fallback: serves series that no member can; conformal:
+    intervals; lower: float64 (series,), bound of forecasts; judged: bool (series,), took part in a fold; log: the
+    leaderboard; findings: what was mended or looked wrong in the data.
+    """
+
+    task: Forecasting
+    panel: Panel
+    seasons: tuple[int, ...]
+    members: tuple[Member, ...]
+    weights: np.ndarray
+    fallback: Fitted
+    conformal: Conformal
+    lower: np.ndarray
+    judged: np.ndarray
+    log: tuple[LogRow, ...]
+    findings: tuple[Finding, ...] = ()
+
+    def leaderboard(self, metric: str | None = None) -> pd.DataFrame:
+        """Every candidate and the ensemble, best first.
+
+        Columns: learner, loss (mean over folds; lower is better), fold_0, fold_1, ... (oldest first), seconds, state,
+        weight (mean over groups), coverage and nominal (of the outermost interval, out of fold), failures, error.
+        metric: any of `forecastml.metrics.metric_names()`; None: the one that the model was selected by.
+        """
+        from forecastml.data.frames import to_frame
+
+        name = get_metric(metric or self.task.metric).name
+        folds = max((len(row.scores.get(name, ())) for row in self.log), default=0)
+        rows = sorted(self.log, key=lambda row: (np.isnan(row.loss(name)), row.loss(name)))
+        blank = (float("nan"),) * folds
+        losses = np.array([(*row.scores.get(name, ()), *blank)[:folds] for row in rows]).reshape(len(rows), folds)
+        return to_frame(
+            {
+                "learner": [row.name for row in rows],
+                "loss": [row.loss(name) for row in rows],
+                **{f"fold_{k}": losses[:, k] for k in range(folds)},
+                **{
+                    column: [getattr(row, column) for row in rows]
+                    for column in ("seconds", "state", "weight", "coverage", "nominal", "failures", "error")
+                },
+            }
+        )
+
+    def forecast(
+        self,
+        future: Any = None,
+        context: Any = None,
+        horizon: int | None = None,
+        quantiles: Sequence[float] | None = None,
+    ) -> pd.DataFrame:
+        """Forecast every series from its origin on.
+
+        future: table with the known covariates of the periods to forecast (its target, if any, is ignored); context:
+        rows after the training end, which move the origin without refitting; horizon: steps, None: as many as
+        `future` covers or as trained; more than trained are forecast in blocks, each going on from the one before,
+        and their intervals are the last step's, widened; quantiles: levels, None: those of the task.
+        Returns the series columns, the time column, "mean" and a column per level. Raises `FutureError` for rows that
+        do not continue the history, unknown series, or missing known covariates.
+        """
+        from forecastml.data.frames import forecast_frame
+
+        if context is not None:
+            return self.append(context).forecast(future, None, horizon, quantiles)
+        levels = self.task.quantiles if quantiles is None else checked_levels(quantiles)
+        panel, covered = self._with_future(future)
+        horizon = horizon or covered or self.task.horizon
+        if not isinstance(horizon, (int, np.integer)) or horizon < 1:
+            raise ConfigError(f"horizon is {horizon!r}; give a whole number of 1 or more")
+        gap = self.task.gap
+        require_known(panel, gap + horizon)
+        mean = self._means(panel, gap + horizon)[:, gap:]
+        values = np.concatenate([mean[:, :, None], self.conformal.quantiles(mean, levels)], axis=2)
+        values = np.maximum(values, self.lower[:, None, None])
+        if self.task.integer:
+            values = np.rint(values)
+        step = panel.frequency.step
+        ordinals = panel.start[:, None] + (panel.lengths[:, None] + gap + np.arange(horizon)) * step
+        return forecast_frame(
+            panel, ordinals.ravel(), values.reshape(-1, values.shape[2]), ("mean", *(str(level) for level in levels))
+        )
+
+    def status(self) -> pd.DataFrame:
+        """How each series is served: series columns, state, model_used, reason.
+
+        state: "ok", "pooled" (too short for a fold: the weights are those of all series) or "fallback" (no member
+        could serve it: seasonal naive, last value, or the mean of the others); model_used: members by weight.
+        """
+        from forecastml.data.frames import to_frame
+
+        served = np.stack([self._served(m) for m in range(len(self.members))] or [np.zeros(len(self.panel), bool)])
+        weights = np.where(served.T, self.weights[self.panel.group], 0.0) if self.members else served.T * 0.0
+        states = np.where(weights.sum(axis=1) > 0, np.where(self.judged, "ok", "pooled"), "fallback")
+        reasons = {
+            "ok": "",
+            "pooled": "too short for a fold: weights of all series",
+            "fallback": "no member could serve it",
+        }
+        keys = {column: self.panel.keys[:, k] for k, column in enumerate(self.panel.schema.series)}
+        return to_frame(
+            {
+                **keys,
+                "state": list(states),
+                "model_used": [self._mixture(row) for row in weights],
+                "reason": [reasons[state] for state in states],
+            }
+        )
+
+    def append(self, context: Any) -> FittedModel:
+        """The model with its origin moved over newer rows; parameters, weights and intervals stay.
+
+        Members that cannot move are left out, the others' weights renormalised. Raises `FutureError` for older rows.
+        """
+        rows, _ = self.task.read(context, like=self.panel)
+        panel = extend(self.panel, rows, "context")
+        return replace(self._moved(panel), panel=panel).trimmed()
+
+    def take(self, groups: Sequence[int]) -> FittedModel:
+        """The model of these groups alone (positions), in this order; the leaderboard stays that of the run."""
+        groups = np.asarray(groups, dtype=np.int64)
+        index = np.concatenate([np.flatnonzero(self.panel.group == g) for g in groups] or [groups])
+        where = np.full(len(self.panel), -1, np.int64)
+        where[index] = np.arange(len(index))
+        members = []
+        for member in self.members:
+            wanted = np.flatnonzero(where[member.items] >= 0)
+            wanted = wanted[np.argsort(where[member.items[wanted]], kind="stable")]
+            members.append(Member(member.candidate, member.fitted.take(wanted), where[member.items[wanted]]))
+        return replace(
+            self,
+            panel=self.panel.take(groups).compact(),
+            members=tuple(members),
+            weights=self.weights[groups],
+            fallback=self.fallback.take(index),
+            conformal=self.conformal.take(index),
+            lower=self.lower[index],
+            judged=self.judged[index],
+        )
+
+    def stack(self, others: Sequence[FittedModel]) -> FittedModel:
+        """This model and others of the same task in one; groups stay apart, leaderboards are averaged by series."""
+        models = [self, *others]
+        if any(model.task != self.task for model in others):
+            raise ConfigError("models to stack were trained for different tasks")
+        series = np.cumsum([0, *(len(model.panel) for model in models)])
+        members: list[Member] = []
+        columns: list[np.ndarray] = []
+        groups = np.cumsum([0, *(model.panel.n_groups for model in models)])
+        for i, model in enumerate(models):
+            for k, member in enumerate(model.members):
+                column = np.zeros(groups[-1])
+                column[groups[i] : groups[i + 1]] = model.weights[:, k]
+                members.append(Member(member.candidate, member.fitted, member.items + series[i]))
+                columns.append(column)
+        joined, weights = _joined(members, columns)
+        return replace(
+            self,
+            panel=Panel.stack([model.panel for model in models]),
+            members=tuple(joined),
+            weights=np.stack(weights, axis=1) if weights else np.zeros((groups[-1], 0)),
+            fallback=self.fallback.stack([model.fallback for model in others]),
+            conformal=Conformal.stack([model.conformal for model in models]),
+            lower=np.concatenate([model.lower for model in models]),
+            judged=np.concatenate([model.judged for model in models]),
+            log=merged([model.log for model in models]),
+            findings=tuple(finding for model in models for finding in model.findings),
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model as a folder (JSON and arrays, no pickle); replaces an older model at the same place."""
+        from forecastml.storage import save
+
+        return save(self, Path(path))
+
+    def trimmed(self) -> FittedModel:
+        """The same model with no more history than its members look back on; forecasts keep every bit."""
+        season = max(self.seasons, default=1)
+        lookback = max([getattr(m.fitted, "lookback", 1) for m in self.members] + [KEPT_SEASONS * season])
+        return replace(self, panel=self.panel.last(lookback).compact())
+
+    def _moved(self, panel: Panel) -> FittedModel:
+        """Members and fallback with their origin at the end of `panel`."""
+        members = []
+        for member in self.members:
+            part = panel if len(member.items) == len(panel) else panel.select(member.items)
+            members.append(replace(member, fitted=member.fitted.append(part)))
+        return replace(self, members=tuple(members), fallback=self.fallback.append(panel))
+
+    def _with_future(self, future: Any) -> tuple[Panel, int]:
+        """The panel with known covariates of `future`, and how many steps after the gap `future` covers."""
+        if future is None:
+            return self.panel, 0
+        rows, _ = self.task.read(future, like=self.panel)
+        # A target among the future rows is what will be compared with the forecast: it must not be looked at.
+        rows = replace(rows, end=rows.begin)
+        _refuse_hole(self.panel, rows)
+        panel = extend(self.panel, rows, "future")
+        ahead = panel.known_end - panel.known_begin - panel.lengths - self.task.gap
+        return panel, int(ahead.max(initial=0))
+
+    def _means(self, panel: Panel, steps: int) -> np.ndarray:
+        """Point forecasts (series, steps), in blocks of the trained horizon."""
+        block = self.task.gap + self.task.horizon
+        model, parts, done = self, [], 0
+        while True:
+            size = min(block, steps - done)
+            values = model._combined(panel, size)
+            parts.append(values)
+            done += size
+            if done >= steps:
+                return np.concatenate(parts, axis=1)
+            panel = extend_by_values(panel, values)
+            model = model._moved(panel)
+
+    def _combined(self, panel: Panel, steps: int) -> np.ndarray:
+        series = len(panel)
+        last_resort = self.fallback.predict(panel, steps, ("mean",)).mean.reshape(series, steps)
+        if np.isnan(last_resort).any():
+            # A series without a single value: the mean of the others is all there is to say.
+            known = ~np.isnan(last_resort)
+            others = np.where(known, last_resort, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+            last_resort = np.where(known, last_resort, others)
+        values = np.full((len(self.members), series, steps), np.nan)
+        for m, member in enumerate(self.members):
+            part = panel if len(member.items) == series else panel.select(member.items)
+            values[m, member.items] = member.fitted.predict(part, steps, ("mean",)).mean.reshape(-1, steps)
+        values = np.where(np.isfinite(values), values, np.nan).reshape(len(self.members), series * steps, 1)
+        weights = np.repeat(self.weights[panel.group].T, steps, axis=1)
+        return combine(values, weights, last_resort.reshape(-1, 1)).reshape(series, steps)
+
+    def _served(self, m: int) -> np.ndarray:
+        member = self.members[m]
+        served = np.zeros(len(self.panel), bool)
+        served[member.items] = [status == "ok" for status in member.fitted.status]
+        return served
+
+    def _mixture(self, weights: np.ndarray) -> str:
+        if not weights.sum() > 0:
+            return "fallback"
+        order = np.argsort(-weights, kind="stable")
+        shares = weights / weights.sum()
+        return " + ".join(f"{shares[m]:.2f} {self.members[m].candidate.name}" for m in order if shares[m] > 0)
+
+
+def _refuse_hole(panel: Panel, rows: Panel) -> None:
+    """Raise `FutureError` when future rows start later than the period after the origin of their series."""
+    from forecastml.data.extension import match
+
+    position = match(panel, rows, "future")
+    there = np.flatnonzero(position >= 0)
+    late = rows.start[position[there]] > (panel.last_ordinal + panel.frequency.step)[there]
+    if late.any():
+        i = there[np.flatnonzero(late)[0]]
+        steps = int((rows.start[position[i]] - panel.last_ordinal[i]) // panel.frequency.step) - 1
+        raise FutureError(
+            f"future: {int(late.sum())} series start after a hole; {panel.label(i)} lacks the {steps} periods between "
+            "the model's last row and the first future one: give them as context"
+        )
+
+
+def _joined(members: Sequence[Member], columns: Sequence[np.ndarray]) -> tuple[list[Member], list[np.ndarray]]:
+    """Members of the same candidate become one where their fitted objects can be stacked."""
+    by_name: dict[str, list[int]] = {}
+    for i, member in enumerate(members):
+        by_name.setdefault(member.candidate.name, []).append(i)
+    joined, weights = [], []
+    for same in by_name.values():
+        first, *rest = (members[i] for i in same)
+        fitted = first.fitted.stack([member.fitted for member in rest]) if rest else first.fitted
+        joined.append(Member(first.candidate, fitted, np.concatenate([members[i].items for i in same])))
+        weights.append(np.sum([columns[i] for i in same], axis=0))
+    return joined, weights

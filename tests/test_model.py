@@ -1,0 +1,237 @@
+"""The main job: table -> model -> leaderboard -> forecast, and what can be done with a model."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import forecastml as fm
+from forecastml.errors import ConfigError, FutureError
+from tests.tables import daily_with_price, monthly
+
+TASK = fm.Forecasting(horizon=6, series="unique_id")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return fm.fit(monthly(), TASK, "fast")
+
+
+@pytest.fixture(scope="module")
+def priced():
+    history, future = daily_with_price()
+    task = fm.Forecasting(horizon=14, series="store", known="price")
+    return fm.fit(history, task, fm.Config.preset("balanced", allow=("seasonal_naive", "light_gbm"))), future
+
+
+def test_forecast_has_h_rows_per_series_on_the_grid(model):
+    forecast = model.forecast()
+    assert list(forecast.columns) == ["unique_id", "ds", "mean", *(f"0.{k}" for k in range(1, 10))]
+    assert forecast.groupby("unique_id").size().tolist() == [6] * 6
+    for _, rows in forecast.groupby("unique_id"):
+        assert list(rows["ds"]) == list(pd.date_range("2021-01-01", periods=6, freq="MS"))
+
+
+def test_no_value_is_missing_and_quantiles_are_sorted(model):
+    values = model.forecast(quantiles=[0.01, 0.2, 0.5, 0.8, 0.995]).iloc[:, 3:].to_numpy()
+    assert np.isfinite(values).all()
+    assert (np.diff(values, axis=1) >= 0).all()
+
+
+def test_a_shorter_horizon_is_the_beginning_of_the_longer(model):
+    short, full = model.forecast(horizon=2), model.forecast()
+    assert np.array_equal(short["mean"], full.groupby("unique_id").head(2)["mean"])
+
+
+def test_beyond_the_trained_horizon_in_blocks_that_widen(model):
+    longer = model.forecast(horizon=18)
+    width = (longer["0.9"] - longer["0.1"]).to_numpy().reshape(6, 18)
+    assert np.isfinite(longer["mean"]).all()
+    assert (np.diff(width[:, 6:], axis=1) > 0).all()
+    assert np.array_equal(longer.groupby("unique_id").head(6)["mean"], model.forecast()["mean"])
+
+
+def test_the_leaderboard_names_everything_that_was_tried(model):
+    board = model.leaderboard()
+    assert board["learner"].iloc[0] == "ensemble"
+    assert {"naive", "drift", "seasonal_naive(season_length=12)"} <= set(board["learner"])
+    assert board["loss"].iloc[0] <= board["loss"].min() + 1e-12
+    assert board.loc[board["learner"] == "ensemble", "nominal"].item() == pytest.approx(0.8)
+    assert 0 <= board.loc[board["learner"] == "ensemble", "coverage"].item() <= 1
+
+
+@pytest.mark.parametrize("metric", ["smape", "rmse", "sql", "coverage", "normalized_root_mean_squared_error"])
+def test_the_leaderboard_by_another_metric(model, metric):
+    assert np.isfinite(model.leaderboard(metric)["loss"].iloc[0])
+
+
+def test_an_unknown_metric_is_refused(model):
+    with pytest.raises(ConfigError, match="smape"):
+        model.leaderboard("smap")
+
+
+def test_context_moves_the_origin(model):
+    newer = monthly(horizon_rows=0)
+    newer = newer[newer["ds"] == newer["ds"].max()].assign(ds=pd.Timestamp("2021-01-01"))
+    forecast = model.forecast(context=newer)
+    assert forecast["ds"].min() == pd.Timestamp("2021-02-01")
+    assert forecast.groupby("unique_id").size().tolist() == [6] * 6
+    assert model.forecast()["ds"].min() == pd.Timestamp("2021-01-01")
+
+
+def test_older_context_is_refused(model):
+    with pytest.raises(FutureError, match=r"after the model's last"):
+        model.forecast(context=monthly())
+
+
+def test_an_unknown_series_is_refused_by_name(model):
+    stranger = pd.DataFrame({"unique_id": ["zzz"], "ds": [pd.Timestamp("2021-01-01")], "y": [1.0]})
+    with pytest.raises(FutureError, match="zzz"):
+        model.forecast(context=stranger)
+
+
+def test_known_covariates_shape_the_forecast(priced):
+    model, future = priced
+    dear, cheap = model.forecast(future.assign(price=2.0)), model.forecast(future.assign(price=1.0))
+    assert (cheap["mean"] > dear["mean"]).mean() > 0.9
+
+
+def test_future_rows_set_the_horizon(priced):
+    model, future = priced
+    forecast = model.forecast(future.groupby("store").head(5))
+    assert forecast.groupby("store").size().tolist() == [5, 5, 5]
+
+
+def test_a_target_among_the_future_rows_is_not_looked_at(priced):
+    model, future = priced
+    assert model.forecast(future.assign(y=1e9)).equals(model.forecast(future))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda f: f.drop(columns="price"), "price"),
+        (lambda f: f[f["store"] != "s1"], "s1"),
+        (lambda f: f.groupby("store").tail(10), "context"),
+        (lambda f: None, "price"),
+    ],
+)
+def test_a_future_that_lacks_something_is_refused(priced, change, says):
+    model, future = priced
+    with pytest.raises(FutureError, match=says):
+        model.forecast(change(future), horizon=14)
+
+
+def test_take_and_stack_keep_every_bit(model):
+    whole = model.forecast()
+    first, second = model.take([0, 1]), model.take([2, 3, 4, 5])
+    assert first.forecast().equals(whole[whole["unique_id"] < "002"].reset_index(drop=True))
+    assert first.stack([second]).forecast().equals(whole)
+    swapped = model.take([5, 0]).forecast()
+    assert swapped["unique_id"].unique().tolist() == ["005", "000"]
+
+
+def test_forecasts_stay_non_negative_when_history_is():
+    table = monthly()
+    table["y"] = np.maximum(table["y"] - table["y"].mean(), 0)
+    forecast = fm.fit(table, TASK, "fast").forecast(quantiles=[0.01, 0.99])
+    assert (forecast[["mean", "0.01", "0.99"]] >= 0).all().all()
+
+
+def test_negative_history_gives_negative_forecasts():
+    table = monthly()
+    table["y"] = -table["y"]
+    assert (fm.fit(table, TASK, "fast").forecast()["mean"] < 0).all()
+
+
+def test_the_integer_option_rounds():
+    forecast = fm.fit(monthly(), fm.Forecasting(horizon=6, series="unique_id", integer=True), "fast").forecast()
+    assert np.array_equal(forecast["mean"], np.rint(forecast["mean"]))
+
+
+def test_a_gap_moves_the_forecast():
+    model = fm.fit(monthly(), fm.Forecasting(horizon=6, series="unique_id", gap=2), "fast")
+    forecast = model.forecast()
+    assert forecast["ds"].min() == pd.Timestamp("2021-03-01")
+    assert forecast.groupby("unique_id").size().tolist() == [6] * 6
+
+
+@pytest.mark.parametrize("metric", ["sql", "rmse", "r2", "wape", "spearman"])
+def test_any_metric_can_select(metric):
+    model = fm.fit(monthly(3), fm.Forecasting(horizon=6, series="unique_id", metric=metric), "fast")
+    board = model.leaderboard()
+    assert board["learner"].iloc[0] == "ensemble" or board["loss"].iloc[0] == pytest.approx(
+        board.loc[board["learner"] == "ensemble", "loss"].item()
+    )
+
+
+def test_a_single_series_without_key_columns():
+    table = monthly(1).drop(columns="unique_id")
+    forecast = fm.fit(table, fm.Forecasting(horizon=6), "fast").forecast()
+    assert list(forecast.columns[:2]) == ["ds", "mean"]
+    assert len(forecast) == 6
+
+
+def test_short_series_always_get_a_labelled_answer():
+    table = monthly(4)
+    short = [("one", 1), ("two", 2), ("five", 5)]
+    rows = [
+        pd.DataFrame(
+            {"unique_id": name, "ds": pd.date_range(end="2020-12-01", periods=n, freq="MS"), "y": 7.0 + np.arange(n)}
+        )
+        for name, n in short
+    ]
+    nothing = pd.DataFrame(
+        {"unique_id": "none", "ds": pd.date_range(end="2020-12-01", periods=5, freq="MS"), "y": np.nan}
+    )
+    model = fm.fit(pd.concat([table, *rows, nothing]), TASK, "fast")
+    forecast, status = model.forecast(), model.status().set_index("unique_id")
+    assert np.isfinite(forecast["mean"]).all()
+    assert forecast.groupby("unique_id").size().eq(6).all()
+    assert set(forecast["unique_id"]) == {"000", "001", "002", "003", "one", "two", "five", "none"}
+    assert status.loc["none", "state"] == "fallback"
+    assert status.loc["one", "state"] in ("pooled", "fallback")
+    assert status.loc["000", "state"] == "ok"
+
+
+def test_a_horizon_longer_than_every_history_gives_the_fallback():
+    model = fm.fit(monthly(2, lengths=(20,)), fm.Forecasting(horizon=40, series="unique_id"), "fast")
+    assert len(model.forecast()) == 80
+    assert np.isfinite(model.forecast()["mean"]).all()
+
+
+def test_a_time_limit_leaves_out_by_name_and_still_answers():
+    model = fm.fit(monthly(40), TASK, fm.Config.preset("balanced", seconds=0.01))
+    assert (model.leaderboard()["state"] == "skipped").any()
+    assert np.isfinite(model.forecast()["mean"]).all()
+
+
+def test_events_tell_the_story():
+    events = []
+    fm.fit(monthly(2), TASK, "fast", listener=events.append)
+    names = [event["event"] for event in events]
+    assert names[0] == "data"
+    assert names[-1] == "done"
+    trials = [event for event in events if event["event"] == "trial"]
+    assert trials[-1]["done"] == trials[-1]["total"] == len(trials)
+
+
+def test_a_members_failure_on_all_data_is_recorded_and_survived():
+    from tests.search.toys import Shift
+
+    class Once(Shift):
+        """Works on the folds, fails on the whole."""
+
+        def fit(self, train, params, context):
+            if (train.lengths == train.lengths.max()).any() and train.lengths.max() >= 80:
+                raise RuntimeError("not on everything")
+            return super().fit(train, params, context)
+
+    fm.register(Once("once"))
+    try:
+        model = fm.fit(monthly(4), TASK, fm.Config.preset("fast", allow=("once",)))
+    finally:
+        from forecastml.learners.registry import unregister
+
+        unregister("once")
+    assert "not on everything" in model.leaderboard()["error"].str.cat() or (model.status()["state"] != "ok").any()
+    assert np.isfinite(model.forecast()["mean"]).all()
