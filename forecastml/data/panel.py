@@ -101,7 +101,8 @@ class Panel:
         """A copy whose missing values lie on the straight line between their neighbours."""
         target = self.target.copy()
         missing = np.isnan(target)
-        for i in np.flatnonzero(np.add.reduceat(np.append(missing, False), self.begin) if len(self) else []):
+        before = np.concatenate([[0], np.cumsum(missing)])
+        for i in np.flatnonzero(before[self.end] > before[self.begin]):
             rows = np.arange(self.begin[i], self.end[i])
             gaps = missing[rows]
             if gaps.any() and not gaps.all():
