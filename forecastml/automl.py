@@ -126,18 +126,16 @@ def run_search(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple
         values=int(problem.panel.lengths.sum()),
         round_size=config.round_size,
     )
-    return search(plan, evaluation, lambda trials, done: _report(listener, trials, done, total)), evaluation
+    return search(plan, evaluation, lambda trial, done: _report(listener, trial, done, total)), evaluation
 
 
 def _executor(config: Config) -> Serial | Processes:
     return Serial() if config.workers == 1 else Processes(config.workers)
 
 
-def _report(listener: Listener, trials: Sequence[Trial], done: int, total: int) -> None:
-    for i, trial in enumerate(trials):
-        event = {"event": "trial", "name": trial.candidate.name, "state": trial.state, "loss": trial.loss}
-        rest = {"seconds": sum(trial.seconds), "error": trial.error, "done": done + i + 1, "total": total}
-        listener({**event, **rest})
+def _report(listener: Listener, trial: Trial, done: int, total: int) -> None:
+    event = {"event": "trial", "name": trial.candidate.name, "state": trial.state, "loss": trial.loss}
+    listener({**event, "seconds": sum(trial.seconds), "error": trial.error, "done": done, "total": total})
 
 
 def choose(problem: Problem, log: Sequence[Trial], evaluation: Evaluation | None) -> Choice | None:

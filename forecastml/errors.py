@@ -46,9 +46,5 @@ class NewerFormatError(ModelFormatError):
     """The model was saved by a newer version of the package."""
 
 
-class MissingExtra(ForecastMLError, ImportError):
-    """An optional library is not installed."""
-
-
-class DataWarning(UserWarning):
-    """Something in the data was mended or looks wrong; the run goes on."""
+class ForecastWarning(UserWarning):
+    """A forecast rests on less than usual, for example beyond the trained horizon."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from forecastml.data.checks import Finding
 from forecastml.data.extension import extend, extend_by_values, require_known
 from forecastml.data.panel import Panel
-from forecastml.errors import ConfigError, FutureError
+from forecastml.errors import ConfigError, ForecastWarning, FutureError
 from forecastml.metrics import get_metric
 from forecastml.protocols import Candidate, Fitted
 from forecastml.search.ensemble import combine
@@ -109,6 +110,9 @@ class FittedModel:
         horizon = horizon or covered or self.task.horizon
         if not isinstance(horizon, (int, np.integer)) or horizon < 1:
             raise ConfigError(f"horizon is {horizon!r}; give a whole number of 1 or more")
+        if horizon > self.task.horizon:
+            text = f"steps {self.task.horizon + 1} to {horizon} lie beyond the trained horizon: forecast in blocks"
+            warnings.warn(f"{text}, with the last step's intervals, widened", ForecastWarning, stacklevel=2)
         gap = self.task.gap
         require_known(panel, gap + horizon)
         mean = self._means(panel, gap + horizon)[:, gap:]

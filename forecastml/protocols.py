@@ -11,7 +11,7 @@ Values are frozen. Fitting returns another type. `predict` mutates nothing. A lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -283,7 +283,7 @@ class Executor(Protocol):
 
     workers: int
 
-    def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]: ...
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]: ...
 
 
 class Ensemble(Protocol):

@@ -17,7 +17,6 @@ ROOT = Path(__file__).parents[1]
 LAYERS = {
     "forecastml": 6,
     "forecastml.errors": 0,
-    "forecastml.extras": 0,
     "forecastml.budget": 0,
     "forecastml.data": 1,
     "forecastml.protocols": 2,

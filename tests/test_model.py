@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import forecastml as fm
-from forecastml.errors import ConfigError, FutureError
+from forecastml.errors import ConfigError, ForecastWarning, FutureError
 from tests.tables import daily_with_price, monthly
 
 TASK = fm.Forecasting(horizon=6, series="unique_id")
@@ -43,7 +43,8 @@ def test_a_shorter_horizon_is_the_beginning_of_the_longer(model):
 
 
 def test_beyond_the_trained_horizon_in_blocks_that_widen(model):
-    longer = model.forecast(horizon=18)
+    with pytest.warns(ForecastWarning, match="steps 7 to 18"):
+        longer = model.forecast(horizon=18)
     width = (longer["0.9"] - longer["0.1"]).to_numpy().reshape(6, 18)
     assert np.isfinite(longer["mean"]).all()
     assert (np.diff(width[:, 6:], axis=1) > 0).all()

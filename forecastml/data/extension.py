@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from forecastml.data.calendar import to_times
+from forecastml.data.calendar import to_text, to_times
 from forecastml.data.panel import Panel, ragged_rows
 from forecastml.errors import FutureError
 
@@ -128,7 +128,7 @@ def require_known(panel: Panel, horizon: int) -> None:
     i = int(np.flatnonzero(short)[0])
     have = int(panel.known_end[i] - panel.known_begin[i])
     missing = panel.start[i] + panel.frequency.step * np.arange(have, panel.lengths[i] + horizon)
-    times = [str(t) for t in to_times(missing, panel.frequency)]
+    times = to_text(to_times(missing, panel.frequency))
     raise FutureError(
         f"known covariates {', '.join(panel.schema.known)} are missing for {int(short.sum())} of {len(panel)} series; "
         f"first {panel.label(i)} at {_few(times)}; give them as future rows"
@@ -138,7 +138,7 @@ def require_known(panel: Panel, horizon: int) -> None:
 def _refuse(panel: Panel, older: np.ndarray, what: str) -> None:
     if older.any():
         i = int(np.flatnonzero(older)[0])
-        last = to_times(panel.last_ordinal[i : i + 1], panel.frequency)[0]
+        last = to_text(to_times(panel.last_ordinal[i : i + 1], panel.frequency))[0]
         raise FutureError(
             f"{what}: {int(older.sum())} series have rows that are not after the model's last one; "
             f"{panel.label(i)} ends at {last}: give later rows only"

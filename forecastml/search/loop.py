@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -28,8 +28,9 @@ class Serial:
 
     workers: int = 1
 
-    def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        return [function(item) for item in items]
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """Results in the order of the items, each as soon as it is asked for."""
+        return map(function, items)
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,13 @@ class Processes:
 
     workers: int
 
-    def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """Results in the order of the items, each as soon as it is there."""
         import joblib
 
-        parallel = joblib.Parallel(n_jobs=self.workers, backend="loky", inner_max_num_threads=1)
-        return parallel(joblib.delayed(function)(item) for item in items)
+        with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+            parallel = joblib.Parallel(n_jobs=self.workers, return_as="generator")
+        yield from parallel(joblib.delayed(function)(item) for item in items)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,29 +64,29 @@ class Plan:
     round_size: int = 4
 
 
-def search(plan: Plan, evaluation: Evaluation, report: Callable[[Sequence[Trial], int], None]) -> list[Trial]:
+def search(plan: Plan, evaluation: Evaluation, report: Callable[[Trial, int], None]) -> list[Trial]:
     """Run the strategy within the budget; returns the log, in the order of asking.
 
-    What the budget leaves out becomes a trial "skipped" with the reason. `report` is called after each round with its
-    trials and the number of those before. An interrupt by the user ends the search with what is there.
+    What the budget leaves out becomes a trial "skipped" with the reason. `report` is called with each trial as it ends
+    and the number of trials so far. An interrupt by the user ends the search with what is there.
     """
     log: list[Trial] = []
     while asked := plan.strategy.ask(log, plan.round_size):
-        before = len(log)
         try:
-            log += _round(asked, plan, evaluation, log)
+            for trial in _round(asked, plan, evaluation, tuple(log)):
+                log.append(trial)
+                report(trial, len(log))
         except KeyboardInterrupt:
             if not usable(log):
                 raise
             while rest := plan.strategy.ask(log, plan.round_size):
                 log += [Trial(c, SKIPPED, error="interrupted") for c in rest]
-        report(log[before:], before)
     return log
 
 
 def refit_all(works: Sequence[Refit], executor: Executor) -> list[tuple[Outcome | None, str]]:
     """Fit members on all data, in the executor; (None, reason) for each that failed or ran out of time."""
-    return executor.map(_timed_refit, works)
+    return list(executor.map(_timed_refit, works))
 
 
 def _timed_refit(work: Refit) -> tuple[Outcome | None, str]:
@@ -95,25 +98,24 @@ def _timed_refit(work: Refit) -> tuple[Outcome | None, str]:
         return None, describe(error)
 
 
-def _round(asked: Sequence[Candidate], plan: Plan, evaluation: Evaluation, log: Sequence[Trial]) -> list[Trial]:
+def _round(asked: Sequence[Candidate], plan: Plan, evaluation: Evaluation, log: Sequence[Trial]) -> Iterator[Trial]:
+    """The trials of these candidates in order; the log of the rounds before decides what is left out or pruned."""
     deadline = evaluation.context.deadline
     reserved = replace(deadline, at=deadline.at - refit_reserve(log))
     best = best_losses(log)
-    outcome: dict[str, Trial] = {}
+    skipped: dict[str, Trial] = {}
     works: list[Work] = []
     started = sum(trial.state != SKIPPED for trial in log)
     for candidate in asked:
         reason = _left_out(candidate, plan, log, reserved, started + len(works), len(evaluation.folds))
         if reason:
-            outcome[candidate.name] = Trial(candidate, SKIPPED, error=reason)
+            skipped[candidate.name] = Trial(candidate, SKIPPED, error=reason)
         else:
             context = replace(evaluation.context, deadline=reserved)
             works.append(Work(candidate, plan.learners(candidate.learner), replace(evaluation, context=context), best))
-    limit = plan.budget.trial_seconds
-    run = _TimedEvaluate(limit)
-    for work, trial in zip(works, plan.executor.map(run, works), strict=True):
-        outcome[work.candidate.name] = trial
-    return [outcome[candidate.name] for candidate in asked]
+    trials = iter(plan.executor.map(_TimedEvaluate(plan.budget.trial_seconds), works))
+    for candidate in asked:
+        yield skipped.get(candidate.name) or next(trials)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,135 @@
+"""The scikit-learn door: the same `fit` behind an estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from forecastml.automl import fit
+from forecastml.config import Config
+from forecastml.data.extension import match
+from forecastml.errors import ConfigError, DataError
+from forecastml.task import DECILES, Forecasting
+
+
+class AutoForecaster(BaseEstimator):
+    """AutoML for a long table of time series, by the conventions of scikit-learn.
+
+    Parameters are those of `Forecasting`, then those of `Config.preset`. X is a long table (pandas, polars, Arrow or
+    a path) that holds the series, time and target columns: there is no separate y.
+
+    Attributes after `fit`: `model_` (the `FittedModel`), `leaderboard_` (a table of what was tried).
+
+    >>> AutoForecaster(horizon=28, time="date", series=("store", "item"), target="sales").get_params()["horizon"]
+    28
+    """
+
+    def __init__(
+        self,
+        horizon: int = 1,
+        *,
+        target: str = "y",
+        time: str = "ds",
+        series: str | Sequence[str] | None = None,
+        group: str | Sequence[str] | None = None,
+        known: str | Sequence[str] | None = None,
+        past: str | Sequence[str] | None = None,
+        static: str | Sequence[str] | None = None,
+        weight: str | None = None,
+        freq: str | int | None = None,
+        season: int | Sequence[int] | None = None,
+        metric: str = "mase",
+        n_folds: int | str = "auto",
+        step: int | str = "auto",
+        gap: int = 0,
+        quantiles: Sequence[float] = DECILES,
+        integer: bool = False,
+        lower: float | str | None = "auto",
+        preset: str = "balanced",
+        seconds: float | None = None,
+        seed: int = 0,
+        allow: Sequence[str] = (),
+        block: Sequence[str] = (),
+        workers: int = 1,
+    ) -> None:
+        self.horizon = horizon
+        self.target = target
+        self.time = time
+        self.series = series
+        self.group = group
+        self.known = known
+        self.past = past
+        self.static = static
+        self.weight = weight
+        self.freq = freq
+        self.season = season
+        self.metric = metric
+        self.n_folds = n_folds
+        self.step = step
+        self.gap = gap
+        self.quantiles = quantiles
+        self.integer = integer
+        self.lower = lower
+        self.preset = preset
+        self.seconds = seconds
+        self.seed = seed
+        self.allow = allow
+        self.block = block
+        self.workers = workers
+
+    def fit(self, X: Any, y: None = None) -> Self:
+        """Try learners on the long table X, weigh them by backtests and fit the best combination."""
+        self._refuse(y)
+        run = self.get_params(deep=False)
+        task = Forecasting(**{field: run.pop(field) for field in Forecasting.__dataclass_fields__})
+        self.model_ = fit(X, task, Config.preset(run.pop("preset"), **run))
+        self.leaderboard_ = self.model_.leaderboard()
+        return self
+
+    def predict(self, X: Any = None, *, horizon: int | None = None) -> Any:
+        """Point forecasts after the last training row: a frame of the series columns, the time column and `mean`.
+
+        X: future values of the known covariates, one row per series and step; not needed without them.
+        horizon: number of steps, as trained when None. Raises `NotFittedError` before `fit`.
+        """
+        check_is_fitted(self, "model_")
+        return self.model_.forecast(future=X, horizon=horizon, quantiles=())
+
+    def predict_quantiles(
+        self, X: Any = None, *, horizon: int | None = None, quantiles: Sequence[float] | None = None
+    ) -> Any:
+        """Like `predict`, with one more column per quantile level ("0.1"); the trained levels when None."""
+        check_is_fitted(self, "model_")
+        return self.model_.forecast(future=X, horizon=horizon, quantiles=quantiles)
+
+    def score(self, X: Any, y: None = None) -> float:
+        """1 - WAPE of the forecasts for X, rows with the target after the training rows; 1 is perfect.
+
+        WAPE is the sum of |error| over the sum of |y|, over all series and steps whose target is known.
+        """
+        check_is_fitted(self, "model_")
+        self._refuse(y)
+        panel, gap = self.model_.panel, self.model_.task.gap
+        rows, _ = self.model_.task.read(X, like=panel)
+        position = match(panel, rows, "X")
+        series = np.flatnonzero((position >= 0) & (rows.lengths[position] > 0))
+        if not len(series):
+            raise DataError(f"X has no value of {self.target!r} to compare forecasts with")
+        source = position[series]
+        first = (rows.start[source] - panel.last_ordinal[series]) // panel.frequency.step - 1 - gap
+        steps = int((first + rows.lengths[source]).max())
+        means = self.predict(X, horizon=steps)["mean"].to_numpy().reshape(len(panel), steps)
+        skip = np.maximum(-first, 0)
+        actual = np.concatenate([rows.values(j)[k:] for j, k in zip(source, skip, strict=True)])
+        forecast = np.concatenate(
+            [means[i, f + k : f + n] for i, f, k, n in zip(series, first, skip, rows.lengths[source], strict=True)]
+        )
+        return float(1 - np.nansum(np.abs(actual - forecast)) / np.nansum(np.abs(actual)))
+
+    def _refuse(self, y: Any) -> None:
+        if y is not None:
+            raise ConfigError(f"y is not taken: the target is column {self.target!r} of X")

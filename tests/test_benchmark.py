@@ -1,0 +1,95 @@
+"""The benchmark's own scoring against the package's metrics, and its command on a small folder of sets."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecastml.data.panel import Panel
+from forecastml.metrics import get_metric
+from forecastml.splits import RollingOrigin
+
+SEASON, HORIZON = 4, 6
+
+
+@pytest.fixture
+def scoring(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    import scoring
+
+    return scoring
+
+
+def history(rng: np.random.Generator, length: int) -> np.ndarray:
+    season = 1 + 0.4 * np.sin(np.arange(length) * 2 * np.pi / SEASON)
+    return (20 + rng.gamma(4, 1, length)) * season
+
+
+def test_it_agrees_with_the_metrics_of_the_package(scoring):
+    rng = np.random.default_rng(0)
+    whole = [history(rng, n) for n in (20, 31, 44, 57)] + [np.r_[np.full(24, 7.0), rng.gamma(4, 1, HORIZON)]]
+    outputs = ("mean", *scoring.QUANTILES)
+    values = np.sort(rng.gamma(25, 1, (len(whole), HORIZON, len(outputs))), axis=2)
+    series = [scoring.Series(y[:-HORIZON], y[-HORIZON:], SEASON) for y in whole]
+    got = scoring.score(series, list(values[:, :, 0]), list(values[:, :, 1:]))
+    splitter = RollingOrigin(HORIZON, n_folds=1, origins="own", min_train=1, season_length=SEASON)
+    (fold,) = splitter.folds(Panel.of(whole))
+    for name in ("mase", "smape", "owa", "sql", "coverage"):
+        metric = get_metric(name)
+        loss = float(metric.loss(values.reshape(-1, len(outputs)), outputs, fold.truth))
+        expected = metric.report(loss) if name != "coverage" else loss
+        own = getattr(got, name) if name != "coverage" else abs(got.coverage - 0.8)
+        assert own == pytest.approx(expected, rel=1e-9), name
+
+
+def test_scores_by_hand(scoring):
+    series = [scoring.Series(np.array([1.0, 2, 4, 2, 4, 6]), np.array([5.0, np.nan, 8.0]), 1)]
+    got = scoring.score(series, [np.array([4.0, 1.0, 8.0])], [np.tile(np.linspace(4.0, 6.0, 9), (3, 1))])
+    scale = (1 + 2 + 2 + 2 + 2) / 5
+    assert got.mase == pytest.approx(0.5 / scale)
+    assert got.smape == pytest.approx(100 * 2 * (1 / 9) / 2)
+    assert got.coverage == 0.5
+    naive = scoring.score(series, [np.full(3, 6.0)], None)
+    assert naive.owa == pytest.approx(1.0)
+    assert np.isnan(naive.sql) and np.isnan(naive.coverage)
+
+
+def test_missing_forecasts_are_not_passed_over(scoring):
+    import score
+
+    frame = pd.DataFrame({"unique_id": ["a", "a"], "ds": pd.date_range("2020-01-01", periods=2), "y": [1.0, 2.0]})
+    problem = score.Problem("one", {"season_length": 1}, frame, frame)
+    with pytest.raises(SystemExit, match="no forecast for 1 of 2 test rows, the first is a at 2020-01-02"):
+        score.Entry("half", frame.head(1).rename(columns={"y": "mean"}), 0.0).scores(problem)
+
+
+def test_the_command_prints_and_writes_scores(scoring, tmp_path, monkeypatch, capsys):
+    import score
+
+    rng = np.random.default_rng(1)
+    dates = pd.date_range("2015-01-01", periods=40, freq="QS")
+    rows = [
+        pd.DataFrame({"unique_id": key, "ds": dates, "y": history(rng, 40), "price": rng.gamma(4, 1, 40)})
+        for key in ("a", "b", "c")
+    ]
+    table = pd.concat(rows).assign(split=lambda t: np.where(t["ds"] < dates[-HORIZON], "train", "test"))
+    hole = table["ds"] == dates[-HORIZON]
+    table[~hole].to_parquet(tmp_path / "small.parquet")
+    about = {"freq": "QS", "season_length": SEASON, "horizon": HORIZON, "covariates": {"known": ["price"]}}
+    (tmp_path / "datasets.json").write_text(json.dumps({"small": about, "wine": {"rows": 3}}))
+    out = tmp_path / "scores.json"
+    arguments = ["score.py", "--data", str(tmp_path), "--preset", "fast", "--sample", "2", "--json", str(out)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    score.main()
+    scores = json.loads(out.read_text())
+    assert [row["method"] for row in scores][:2] == ["seasonal naive", "forecastml fast"]
+    assert scores[0]["series"] == 2 and scores[0]["sql"] is None
+    assert all(0 < scores[1][name] < 3 for name in ("mase", "owa", "sql"))
+    assert 0 <= scores[1]["coverage"] <= 1 and scores[1]["seconds"] > 0
+    printed = capsys.readouterr().out
+    assert "forecastml fast" in printed and f"{scores[1]['mase']:.3f}" in printed
