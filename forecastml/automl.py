@@ -176,7 +176,7 @@ def refit_members(problem: Problem, choice: Choice | None) -> tuple[dict[str, Me
     for trial, wanted in zip(choice.trials, (choice.weights.groups > 0).any(axis=0), strict=True):
         candidate = trial.candidate
         if wanted and candidate.name in shared:
-            members[candidate.name] = Member(candidate, shared[candidate.name][1], everyone)
+            members[candidate.name] = Member(candidate, shared[candidate.name][1].append(problem.panel), everyone)
         elif wanted:
             warm = trial.fitted[-1] if trial.fitted and complete and not trial.failures else None
             learner = get_learner(candidate.learner)

@@ -14,19 +14,31 @@ from forecastml.search.ensemble import Greedy
 
 BASELINES = ("naive", "seasonal_naive", "average", "seasonal_average", "drift")
 
-#: preset -> learners in the order of trial, parameter sets per learner, folds, and how early a bad candidate stops.
+#: From this many series on, the other series' residuals make up for few folds.
+MANY_SERIES = 30
+
+#: preset -> learners in the order of trial, parameter sets per learner, folds (with many series, with few), and how
+#: early a bad candidate stops.
 PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"learners": (*BASELINES, "exponential_smoothing"), "per_learner": 1, "folds": 2, "prune": 3.0},
+    "fast": {
+        "learners": (*BASELINES, "exponential_smoothing"),
+        "per_learner": 1,
+        "folds": 2,
+        "few_series_folds": 4,
+        "prune": 3.0,
+    },
     "balanced": {
         "learners": (*BASELINES, "exponential_smoothing", "light_gbm"),
         "per_learner": 2,
         "folds": 3,
+        "few_series_folds": 6,
         "prune": 3.0,
     },
     "best": {
         "learners": (*BASELINES, "exponential_smoothing", "light_gbm"),
         "per_learner": 6,
         "folds": 5,
+        "few_series_folds": 10,
         "prune": None,
     },
 }
@@ -36,24 +48,26 @@ PRESETS: dict[str, dict[str, Any]] = {
 class Config:
     """A run's settings; make one with `Config.preset`.
 
-    learners: names in the order of trial; per_learner: how many parameter sets of each; folds: at most so many where
-    the task says "auto"; prune: a candidate stops between folds once its mean loss exceeds this multiple of the best;
-    budget: limits of time and trials; greedy: the ensemble's settings; scope: "group" (weights per group, shrunk
-    towards the pooled ones) or "global" (one set of weights); round_size: candidates asked at a time; workers:
-    processes that evaluate candidates; threads: for learners, when workers is 1 (None: the machine's).
+    learners: names in the order of trial; per_learner: how many parameter sets of each; folds, few_series_folds: at
+    most so many where the task says "auto", with many and with few series; prune: a candidate stops between folds once
+    its mean loss exceeds this multiple of the best; budget: limits of time and trials; greedy: the ensemble's
+    settings; scope: "group" (weights per group, shrunk towards the pooled ones) or "global" (one set of weights);
+    round_size: candidates asked at a time; workers: processes that evaluate candidates; threads: for a learner, when
+    workers is 1 (more than one may stall where other programs keep the cores busy).
     """
 
     name: str
     learners: tuple[str, ...]
     per_learner: int = 1
     folds: int = 3
+    few_series_folds: int = 6
     prune: float | None = 3.0
     budget: Budget = field(default_factory=Budget)
     greedy: Greedy = field(default_factory=Greedy)
     scope: str = "group"
     round_size: int = 6
     workers: int = 1
-    threads: int | None = None
+    threads: int = 1
 
     @classmethod
     def preset(cls, name: str = "balanced", **choices: Any) -> Config:
@@ -81,8 +95,13 @@ class Config:
             raise ConfigError("no learner is left; allow one or block fewer")
         if self.scope not in ("group", "global"):
             raise ConfigError(f"scope {self.scope!r} is unknown; use 'group' or 'global'")
-        if self.workers < 1 or self.round_size < 1 or self.folds < 1 or self.per_learner < 1:
-            raise ConfigError("workers, round_size, folds and per_learner are whole numbers of 1 or more")
+        for name in ("workers", "threads", "round_size", "folds", "few_series_folds", "per_learner"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give a whole number of 1 or more")
+
+    def folds_for(self, series: int) -> int:
+        """The most folds for this number of series: more for few, which have no others to learn errors from."""
+        return self.folds if series >= MANY_SERIES else self.few_series_folds
 
     def candidates(self, facts: Facts) -> tuple[Candidate, ...]:
         """The portfolio: every learner's first parameter sets, cheap and simple learners first."""

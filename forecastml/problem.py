@@ -65,7 +65,7 @@ def state(data: Any, task: Forecasting, config: Config, prior: Prior | None, dea
     panel, findings = (data, ()) if isinstance(data, Panel) else task.read(data, like=prior.like if prior else None)
     if not panel.lengths.any():
         raise DataError(f"column {task.target!r} holds no number at all; check the target column")
-    splitter = prior.splitter if prior else task.splitter(panel, config.folds)
+    splitter = prior.splitter if prior else task.splitter(panel, config.folds_for(len(panel)))
     folds = tuple(splitter.folds(panel))
     if prior:
         seasons, candidates = prior.seasons, prior.candidates
@@ -85,17 +85,7 @@ def state(data: Any, task: Forecasting, config: Config, prior: Prior | None, dea
         metric=task.metric,
         deadline=deadline,
         seed=config.budget.seed,
-        threads=_threads(config),
+        # One level of parallelism: below worker processes a learner has one thread.
+        threads=1 if config.workers > 1 else config.threads,
     )
     return Problem(task, config, panel, findings, splitter, folds, seasons, candidates, context, prior)
-
-
-def _threads(config: Config) -> int:
-    """Threads a learner may use: one below worker processes."""
-    if config.workers > 1:
-        return 1
-    if config.threads is not None:
-        return config.threads
-    import joblib
-
-    return joblib.cpu_count()

@@ -127,8 +127,10 @@ class Forecasting:
         from forecastml.kernels.seasonality import detect_seasons, propose_seasons
 
         window = earliest(panel, folds)
-        candidates = natural_seasons(panel.frequency) or propose_seasons(window)
-        return tuple(detect_seasons(window, candidates))
+        natural = natural_seasons(panel.frequency)
+        if not natural:
+            return propose_seasons(window)
+        return detect_seasons(window, natural, expected=natural[0])
 
     def facts(self, panel: Panel, folds: Sequence[Fold], seasons: tuple[int, ...]) -> Facts:
         """What learners may look at to state their spaces, from the earliest training window."""

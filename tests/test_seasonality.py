@@ -223,3 +223,11 @@ def test_degenerate_series_have_no_season():
 
 def test_an_exact_season_is_found_with_little_history():
     assert detect_seasons(Panel.of([np.resize([1.0, 5.0, 2.0, 9.0], 20)]), (4,)) == (4,)
+
+
+def test_an_expected_season_needs_less_evidence_but_not_none():
+    rng = np.random.default_rng(0)
+    faint = [rng.normal(size=30) + 0.6 * np.sin(np.arange(30) * np.pi / 2) for _ in range(200)]
+    noise = [rng.normal(size=60) for _ in range(200)]
+    assert detect_seasons(Panel.of(faint), (4,), expected=4) == (4,)
+    assert detect_seasons(Panel.of(noise), (4,), expected=4) == ()

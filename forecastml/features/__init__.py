@@ -1,0 +1,1 @@
+"""What tabular learners see of a panel: features declared as data, and target transforms with their inverse."""

@@ -1,0 +1,260 @@
+"""Reduction: features, target transforms, and what a pooled forecaster makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from forecastml.budget import Deadline
+from forecastml.data.panel import Panel
+from forecastml.data.schema import Frequency, Schema
+from forecastml.errors import ConfigError, DeadlineExceeded
+from forecastml.features.panel import FeatureSet
+from forecastml.features.target import KINDS, TargetTransform
+from forecastml.kernels.lags import filled_forward, lagged, trailing
+from forecastml.learners import boosting, reduction
+from forecastml.learners.boosting import LightGBMForecaster
+from forecastml.learners.reduction import ReducedModel, Reduction
+from forecastml.protocols import Facts, FitContext
+
+NAN = np.nan
+
+
+def means(fitted, panel, horizon):
+    return fitted.predict(panel, horizon, ("mean",)).mean.reshape(len(panel), horizon)
+
+
+@dataclass(frozen=True, eq=False)
+class Least:
+    """Least squares on the lags alone: the smallest table model there is."""
+
+    weights: np.ndarray
+
+    def predict(self, x):
+        return np.nan_to_num(x[:, : len(self.weights)]).astype(float) @ self.weights
+
+    def state(self):
+        return {"weights": self.weights}, {}
+
+
+class LeastSquares(Reduction):
+    name = "least_squares"
+
+    def fit_table(self, rows, params, context) -> Least:
+        lags = sum(name.startswith("lag") for name in rows.names)
+        whole = ~np.isnan(rows.x[:, :lags]).any(axis=1)
+        return Least(np.linalg.lstsq(rows.x[whole, :lags].astype(float), rows.y[whole], rcond=None)[0])
+
+    def restore_table(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> Least:
+        return Least(arrays["weights"])
+
+
+class Recorder(LeastSquares):
+    """Keeps the tables that it was given."""
+
+    def __init__(self):
+        self.tables = []
+
+    def fit_table(self, rows, params, context):
+        self.tables.append(rows)
+        return super().fit_table(rows, params, context)
+
+
+def test_lags_and_windows_stop_at_the_border():
+    values = np.array([1.0, 2, 3, 10, 20, 30, 40])
+    rows, first = np.arange(7), np.array([0, 0, 0, 3, 3, 3, 3])
+    np.testing.assert_array_equal(lagged(values, rows, first, 1), [NAN, 1, 2, NAN, 10, 20, 30])
+    np.testing.assert_array_equal(lagged(values, rows, first, 3), [NAN] * 6 + [10])
+    mean, low, high = trailing(values, rows, first, (2, 3))[2]
+    np.testing.assert_array_equal(mean, [NAN, 1, 1.5, NAN, 10, 15, 25])
+    np.testing.assert_array_equal(low, [NAN, 1, 1, NAN, 10, 10, 20])
+    np.testing.assert_array_equal(high, [NAN, 1, 2, NAN, 10, 20, 30])
+
+
+def test_missing_values_are_filled_forward_within_a_series():
+    values = np.array([1, NAN, 3, NAN, NAN, 6, NAN])
+    filled = filled_forward(values, np.array([0, 3]), np.array([3, 7]))
+    np.testing.assert_array_equal(filled, [1, 1, 3, NAN, NAN, 6, 6])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_transform_is_undone_by_its_base_and_scale(kind):
+    panel = Panel.of([np.arange(20.0) ** 2, [5.0] * 9])
+    transform = TargetTransform(kind, 4)
+    series, rows = np.repeat([0, 1], [20, 9]), np.arange(29)
+    first = panel.begin[series]
+    base, scale = transform.base(panel.target, rows, first), transform.scales(panel)
+    assert scale[0] == pytest.approx(np.mean(np.arange(4, 20) ** 2 - np.arange(16) ** 2))
+    assert scale[1] == 0
+    assert np.isnan(base[[0, 20]]).all()
+    expected = {"difference": 81, "seasonal_difference": 36, "scale": np.mean([36, 49, 64, 81])}
+    assert base[10] == expected[kind]
+    assert base[2] == {"scale": 0.5}.get(kind, 1.0)
+    with pytest.raises(ConfigError, match="transform 'log' is unknown"):
+        TargetTransform("log")
+
+
+def test_features_are_named_and_valued_as_declared():
+    panel = Panel.of([np.arange(30.0)], Frequency("month_start"), [0])
+    panel = replace(
+        panel,
+        schema=Schema("y", known=("price",), past=("visits", "mood"), static=("size",)),
+        known=np.arange(100.0, 135.0)[:, None],
+        known_end=np.array([35]),
+        past=np.column_stack([np.arange(30.0) * 2, np.arange(30.0) % 3 - 1]),
+        static=np.array([[7.0]]),
+        categories={"mood": ("bad", "good")},
+    )
+    features = FeatureSet.automatic(panel, (12,), 3)
+    assert features.lags == (*range(1, 14), 23, 24)
+    assert features.names[15:] == (
+        *(f"{kind}_window{size}" for size in (4, 12, 24) for kind in ("mean", "min", "max")),
+        *("quarter", "month", "price", "visits_lag3", "mood_lag3", "size"),
+    )
+    assert [features.names[i] for i in features.categorical_columns] == ["mood_lag3"]
+    assert features.depth == 24
+    assert FeatureSet.from_json(features.to_json()) == features
+    position = np.array([0, 3, 4, 29, 32, 34])
+    told = features.of_circumstances(panel, np.zeros(6, np.int64), position)
+    np.testing.assert_array_equal(told[1], [1, 4, 5, 6, 9, 11])
+    np.testing.assert_array_equal(told[2], 100 + position)
+    np.testing.assert_array_equal(told[3], [NAN, 0, 2, 52, 58, NAN])
+    np.testing.assert_array_equal(told[4], [NAN, NAN, 0, 1, 1, NAN])
+    np.testing.assert_array_equal(told[5], [7] * 6)
+    base, inverse = np.array([9.0]), np.array([0.5])
+    moving = features.of_target(panel.target, np.array([10]), np.array([0]), (base, inverse))
+    np.testing.assert_array_equal(np.ravel(moving[:2]), [0, -0.5])
+    assert len(moving) + len(told) == len(features.names)
+
+
+def test_integer_time_has_places_in_the_season_instead_of_dates():
+    panel = Panel.of([np.arange(40.0)], start=[5])
+    features = FeatureSet.automatic(panel, (7,), 2)
+    assert features.names[-1] == "season7"
+    np.testing.assert_array_equal(
+        features.of_circumstances(panel, np.zeros(3, np.int64), np.array([0, 1, 2]))[0], [5, 6, 0]
+    )
+
+
+@pytest.mark.parametrize("seasons", [(), (7,)])
+def test_a_ramp_goes_on(seasons):
+    panel = Panel.of([np.arange(100.0), 500 - 3 * np.arange(60.0)])
+    expected = np.stack([100 + np.arange(12.0), 500 - 3 * (60 + np.arange(12.0))])
+    facts = Facts("forecasting", 12, 2, 60, 100, seasons)
+    for params in LightGBMForecaster().space(facts):
+        alone = panel.select(np.array([0]))
+        context = FitContext(horizon=12, seasons=seasons)
+        found = means(LightGBMForecaster().fit(alone, params, context), alone, 12)
+        np.testing.assert_allclose(found, expected[:1], rtol=1e-6)
+        found = means(LightGBMForecaster().fit(panel, params, context), panel, 12)
+        np.testing.assert_allclose(found, expected, atol=3)
+
+
+def test_a_linear_recursion_is_learned_exactly():
+    values = [1.0, 2.0]
+    for _ in range(60):
+        values.append(1.6 * values[-1] - 0.9 * values[-2])
+    panel = Panel.of([np.array(values) + 3])
+    fitted = LeastSquares().fit(panel.before(np.array([50])), {"transform": "difference"}, FitContext(horizon=10))
+    np.testing.assert_allclose(means(fitted, panel.before(np.array([50])), 10)[0], panel.target[50:60], rtol=2e-3)
+
+
+def test_forecasts_need_no_more_than_the_lookback():
+    random = np.random.default_rng(0)
+    panel = Panel.of([random.normal(size=n).cumsum() for n in (200, 90, 10)])
+    fitted = LightGBMForecaster().fit(panel, {}, FitContext(horizon=6, seasons=(12,)))
+    assert fitted.lookback < 90
+    np.testing.assert_array_equal(means(fitted, panel.last(fitted.lookback).compact(), 6), means(fitted, panel, 6))
+
+
+def test_one_model_serves_series_that_it_never_saw():
+    random = np.random.default_rng(0)
+    seen = Panel.of([random.normal(size=60).cumsum() for _ in range(20)])
+    fitted = LightGBMForecaster().fit(seen, {}, FitContext(horizon=6, seasons=(4,)))
+    others = Panel.of([random.normal(size=n).cumsum() for n in (1, 5, 50)] + [[]])
+    found = means(fitted, others, 6)
+    assert np.isfinite(found[:3]).all()
+    assert np.isnan(found[3]).all()
+    assert fitted.append(others).status == ("ok", "ok", "ok", "no recent values")
+    np.testing.assert_array_equal(means(fitted.append(others), others, 6), found)
+
+
+def test_neighbour_differences_come_last_for_many_steps():
+    facts = Facts("forecasting", 6, 1, 50, 50)
+    order = {
+        seasons: [params["transform"] for params in LeastSquares().space(replace(facts, seasons=seasons))]
+        for seasons in ((), (4,), (12,))
+    }
+    assert order[()] == ["scale", "difference"]
+    assert order[(4,)] == ["scale", "seasonal_difference", "difference"]
+    assert order[(12,)] == ["scale", "difference", "seasonal_difference"]
+
+
+def test_equal_models_are_kept_once():
+    random = np.random.default_rng(0)
+    panel = Panel.of([random.normal(size=40).cumsum() for _ in range(6)])
+    learner = LeastSquares()
+    fitted = learner.fit(panel, {}, FitContext(horizon=2))
+    restored = learner.restore(*fitted.take(np.array([1])).state())
+    assert len(fitted.stack([restored]).models) == 1
+    other = learner.fit(panel.select(np.array([2, 3])), {}, FitContext(horizon=2))
+    both = fitted.stack([other])
+    assert len(both.models) == 2
+    assert len(both.take(np.array([6, 7])).models) == 1
+
+
+def test_training_keeps_the_most_recent_rows(monkeypatch):
+    monkeypatch.setattr(reduction, "MAX_ROWS", 50)
+    random = np.random.default_rng(0)
+    learner = Recorder()
+    learner.fit(Panel.of([random.normal(size=n) for n in (100, 100, 9)]), {}, FitContext())
+    # Every series gives its last 20 values (9 for the short one); the first of each has no base.
+    assert len(learner.tables[0].y) == 19 + 19 + 8
+
+
+def test_rows_without_target_or_weight_are_left_out():
+    random = np.random.default_rng(0)
+    panel = Panel.of([random.normal(size=30), [4.0] * 10])
+    target, weight = panel.target.copy(), np.ones(40)
+    target[[5, 6]], weight[[10, 11, 12]], weight[20] = NAN, 0.0, 3.0
+    learner = Recorder()
+    learner.fit(replace(panel, target=target, weight=weight), {}, FitContext())
+    table = learner.tables[0]
+    assert len(table.y) == 29 - 2 - 3
+    assert sorted(table.weight)[-2:] == [1, 3]
+    assert table.x.shape == (24, len(table.names))
+    assert np.isfinite(table.y).all()
+
+
+def test_a_deadline_stops_the_growing_of_trees():
+    ticks = iter(range(10_000))
+    panel = Panel.of([np.random.default_rng(0).normal(size=300)])
+    late = Deadline(at=20, clock=lambda: next(ticks))
+    with pytest.raises(DeadlineExceeded):
+        LightGBMForecaster().fit(panel, {"rounds": 50}, FitContext(deadline=late))
+    assert 20 <= next(ticks) < 30
+
+
+def test_threads_at_work_change_nothing(monkeypatch):
+    monkeypatch.setattr(boosting, "ROWS_PER_THREAD", 100)
+    panel = Panel.of(np.random.default_rng(0).normal(size=(20, 50)).cumsum(axis=1))
+    one, two = (means(LightGBMForecaster().fit(panel, {}, FitContext(threads=n)), panel, 3) for n in (1, 2))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_the_metric_decides_the_objective():
+    panel = Panel.of([np.random.default_rng(0).exponential(size=300)])
+    absolute, squared = (
+        means(LightGBMForecaster().fit(panel, {}, FitContext(metric=metric, horizon=9)), panel, 9)
+        for metric in ("mase", "rmse")
+    )
+    assert absolute.mean() < squared.mean()
+
+
+def test_a_model_without_trees_says_the_base():
+    model = ReducedModel(FeatureSet(), TargetTransform("difference"), None)
+    np.testing.assert_array_equal(model.predict(Panel.of([[1.0, 4.0], [2.0]]), 3), [[4] * 3, [2] * 3])
