@@ -114,7 +114,8 @@ def run_search(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple
         metric=get_metric("mase") if metric.needs_quantiles else metric,
         context=replace(problem.context, deadline=deadline.earlier(limit)),
         fallback=problem.fallback(),
-        prune=config.prune,
+        # Under a prior a group's trials must not depend on how others do.
+        prune=None if problem.prior else config.prune,
         keep=problem.pooled_learners if keep_pooled else frozenset(),
         shared={name: folds for name, (folds, _) in problem.prior.shared.items()} if problem.prior else {},
     )
@@ -169,7 +170,6 @@ def refit_members(problem: Problem, choice: Choice | None) -> tuple[dict[str, Me
     if choice is None:
         return {}, {}
     everyone = np.arange(len(problem.panel))
-    complete = np.array_equal(problem.folds[-1].items, everyone)
     shared = problem.prior.shared if problem.prior else {}
     members: dict[str, Member] = {}
     works = []
@@ -178,9 +178,8 @@ def refit_members(problem: Problem, choice: Choice | None) -> tuple[dict[str, Me
         if wanted and candidate.name in shared:
             members[candidate.name] = Member(candidate, shared[candidate.name][1].append(problem.panel), everyone)
         elif wanted:
-            warm = trial.fitted[-1] if trial.fitted and complete and not trial.failures else None
             learner = get_learner(candidate.learner)
-            works.append(Refit(candidate, learner, problem.panel, problem.context, warm))
+            works.append(Refit(candidate, learner, problem.panel, problem.context, trial.start))
     dropped = {}
     for work, (outcome, reason) in zip(works, refit_all(works, _executor(problem.config)), strict=True):
         if outcome is None:

@@ -22,7 +22,7 @@ from forecastml.protocols import (
     Refittable,
     Truth,
 )
-from forecastml.search.trial import FAILED, OK, PRUNED, TIMED_OUT, Trial
+from forecastml.search.trial import FAILED, OK, PRUNED, TIMED_OUT, Start, Trial
 
 #: Above this many guilty items the fault is the learner's, not the items'.
 MAX_GUILTY = 16
@@ -69,16 +69,13 @@ class Work:
 
 @dataclass(frozen=True, eq=False)
 class Refit:
-    """A member to fit on all data; self-contained like `Work`.
-
-    previous: fitted at an earlier cutoff, for a warm start.
-    """
+    """A member to fit on all data; self-contained like `Work`. start: from the last fold, for a warm start."""
 
     candidate: Candidate
     learner: Learner
     data: Dataset
     context: FitContext
-    previous: Fitted | None = None
+    start: Start | None = None
 
 
 def describe(error: BaseException) -> str:
@@ -101,19 +98,19 @@ def _evaluate(work: Work, seconds: list[float]) -> Trial:
     evaluation, candidate = work.evaluation, work.candidate
     shared = evaluation.shared.get(candidate.name)
     parts, losses, kept, failures = [], [], [], {}
-    previous: Outcome | None = None
+    start: Start | None = None
     for position, fold in enumerate(evaluation.folds):
         began = time.monotonic()
         if shared is not None:
             outcome = Outcome(shared[fold.index], np.arange(len(fold.inputs)), {})
         else:
-            warm = previous if previous is not None and _same_items(evaluation.folds, position, previous) else None
+            warm = None if start is None else start.on(fold.items)
             outcome = fit_guarded(work.learner, fold.train, candidate.params, evaluation.context, warm)
+            start = _start(work.learner, outcome, fold.items)
         values = _predicted(outcome, fold, evaluation.context)
         failures.update({int(fold.items[item]): reason for item, reason in outcome.failures.items()})
         parts.append(values)
         kept.append(outcome.fitted)
-        previous = outcome
         losses.append(fold_loss(values, evaluation, position))
         seconds.append(time.monotonic() - began)
         if _hopeless(losses, work.best, evaluation.prune) and position + 1 < len(evaluation.folds):
@@ -129,16 +126,15 @@ def _evaluate(work: Work, seconds: list[float]) -> Trial:
         losses=np.array(losses),
         seconds=tuple(seconds),
         failures=failures,
-        fitted=_kept(work, kept),
+        fitted=tuple(kept) if work.learner.name in evaluation.keep else (),
+        start=start,
     )
 
 
 def refit(work: Refit) -> tuple[Outcome | None, str]:
     """Fit a member on all data; (None, reason) when it failed or time was over."""
-    everything = np.arange(len(work.data))
-    previous = None if work.previous is None else Outcome(work.previous, everything, {})
     try:
-        return fit_guarded(work.learner, work.data, work.candidate.params, work.context, previous), ""
+        return fit_guarded(work.learner, work.data, work.candidate.params, work.context, work.start), ""
     except Exception as error:
         return None, describe(error)
 
@@ -152,26 +148,26 @@ def fold_loss(values: np.ndarray, evaluation: Evaluation, position: int) -> floa
 
 
 def fit_guarded(
-    learner: Learner, data: Dataset, params: Params, context: FitContext, previous: Outcome | None = None
+    learner: Learner, data: Dataset, params: Params, context: FitContext, start: Start | None = None
 ) -> Outcome:
     """Fit all items; when that raises, find the guilty ones by halving, leave them out and fit the rest together.
 
+    start: fitted objects of an earlier cutoff; each item that has one there is refitted from it, the others anew.
     Raises the learner's own exception when more than `MAX_GUILTY` items (or all) are guilty, `DeadlineExceeded` when
     time is over.
     """
     data = data if learner.capabilities.missing else data.filled()
     everything = np.arange(len(data))
 
-    def attempt(items: np.ndarray, warm: Outcome | None = None) -> Fitted:
+    def attempt(items: np.ndarray) -> Fitted:
         context.deadline.check()
         part = data if len(items) == len(data) else data.select(items)
-        if warm is not None and warm.fitted is not None and isinstance(learner, Refittable):
-            return learner.refit(warm.fitted, part, context)
-        return learner.fit(part, params, context)
+        if start is None:
+            return learner.fit(part, params, context)
+        return _warm_fit(learner, part, params, context, start.on(items))
 
-    warm = previous if previous is not None and not previous.failures else None
     try:
-        return _outcome(attempt(everything, warm), everything, {})
+        return _outcome(attempt(everything), everything, {})
     except DeadlineExceeded:
         raise
     except Exception as error:
@@ -229,16 +225,29 @@ def _predicted(outcome: Outcome, fold: Fold, context: FitContext) -> np.ndarray:
     return values.reshape(len(fold.truth), -1)
 
 
-def _kept(work: Work, fitted: list[Fitted]) -> tuple[Fitted, ...]:
-    """All folds' fitted objects when asked for; else the last one, when a refit can start from it."""
-    if work.learner.name in work.evaluation.keep:
-        return tuple(fitted)
-    return (fitted[-1],) if isinstance(work.learner, Refittable) else ()
+def _start(learner: Learner, outcome: Outcome, items: np.ndarray) -> Start | None:
+    """What a later cutoff can start from; items: positions in the whole dataset of the fold's items."""
+    if not isinstance(learner, Refittable) or outcome.fitted is None:
+        return None
+    usable = np.array([item not in outcome.failures for item in outcome.items], dtype=bool)
+    return Start(outcome.fitted, {int(items[i]): k for k, i in enumerate(outcome.items) if usable[k]})
 
 
-def _same_items(folds: Sequence[Fold], position: int, previous: Outcome) -> bool:
-    """Whether a warm start is possible: the same items take part in this fold and the one before."""
-    return not previous.failures and np.array_equal(folds[position].items, folds[position - 1].items)
+def _warm_fit(learner: Learner, data: Dataset, params: Params, context: FitContext, start: Start) -> Fitted:
+    """Refit the items that have a start, fit the others, and put them in one, in order.
+
+    Item by item, so that what becomes of an item does not depend on which others came before it.
+    """
+    place = start.places(len(data))
+    old, new = np.flatnonzero(place >= 0), np.flatnonzero(place < 0)
+    if not len(old):
+        return learner.fit(data, params, context)
+    known = start.fitted.take(place[old])
+    if not len(new):
+        return learner.refit(known, data, context)
+    refitted = learner.refit(known, data.select(old), context)
+    both = refitted.stack([learner.fit(data.select(new), params, context)])
+    return both.take(np.argsort(np.concatenate([old, new]), kind="stable"))
 
 
 def _hopeless(losses: list[float], best: np.ndarray | None, prune: float | None) -> bool:

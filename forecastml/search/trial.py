@@ -14,12 +14,29 @@ OK, FAILED, PRUNED, SKIPPED, TIMED_OUT = "ok", "failed", "pruned", "skipped", "t
 
 
 @dataclass(frozen=True, eq=False)
+class Start:
+    """Fitted objects of an earlier cutoff; where: item -> position in `fitted`, for the items that it served."""
+
+    fitted: Fitted
+    where: Mapping[int, int]
+
+    def on(self, items: np.ndarray) -> Start:
+        """The same for a part of the data: items are counted by their position in `items`."""
+        return Start(self.fitted, {i: self.where[int(item)] for i, item in enumerate(items) if int(item) in self.where})
+
+    def places(self, n: int) -> np.ndarray:
+        """Position in `fitted` of items 0 ... n-1, -1 for those without: int64 (n,)."""
+        return np.array([self.where.get(i, -1) for i in range(n)], dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
 class Trial:
     """A candidate and its fate; immutable.
 
     prediction: out-of-fold values, float64 (rows of all folds, outputs), None unless state is "ok"; losses: per fold;
     seconds: wall time per fold (fit and predict); error: why it is not "ok"; failures: item -> reason, for items that
-    this learner could not serve; fitted: one per fold when the caller asked to keep them.
+    this learner could not serve; fitted: one per fold when the caller asked to keep them; start: what a refit on all
+    data can start from.
     """
 
     candidate: Candidate
@@ -30,6 +47,7 @@ class Trial:
     error: str = ""
     failures: Mapping[int, str] = field(default_factory=dict)
     fitted: tuple[Fitted, ...] = ()
+    start: Start | None = None
 
     @property
     def loss(self) -> float:
