@@ -28,8 +28,10 @@ from forecastml.search.trial import OK, Trial, usable
 from forecastml.task import Forecasting
 
 Listener = Callable[[dict[str, Any]], None]
-#: Share of the time limit after which no candidate runs on: the rest is for the ensemble and the refit.
-SEARCH_SHARE = 0.9
+#: Under a time limit the search leaves this share, and so many seconds per out-of-fold value, for what comes after it.
+AFTER_SEARCH_SHARE, AFTER_SEARCH_COST = 0.1, 6e-6
+#: Seconds in which members may be fitted on all data even if time is over, so that cheap ones are never lost.
+GRACE = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,10 +108,14 @@ def run_search(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple
     config, metric, deadline = problem.config, problem.task.scorer, problem.context.deadline
     if metric.needs_quantiles and config.budget.exit_score is not None:
         raise ConfigError(f"exit_score cannot be used with metric {metric.name!r}; choose a metric of point forecasts")
-    limit = None if config.budget.seconds is None else SEARCH_SHARE * deadline.remaining
+    truth = Truth.stack([fold.truth for fold in problem.folds])
+    limit = None
+    if config.budget.seconds is not None:
+        after = max(AFTER_SEARCH_SHARE * config.budget.seconds, AFTER_SEARCH_COST * len(truth) * total)
+        limit = max(deadline.remaining - after, deadline.remaining / 2)
     evaluation = Evaluation(
         folds=problem.folds,
-        truth=Truth.stack([fold.truth for fold in problem.folds]),
+        truth=truth,
         # Quantiles are made from the residuals of all folds, so candidates are first judged as point forecasts.
         metric=get_metric("mase") if metric.needs_quantiles else metric,
         context=replace(problem.context, deadline=deadline.earlier(limit)),
@@ -171,6 +177,8 @@ def refit_members(problem: Problem, choice: Choice | None) -> tuple[dict[str, Me
         return {}, {}
     everyone = np.arange(len(problem.panel))
     shared = problem.prior.shared if problem.prior else {}
+    deadline = problem.context.deadline
+    context = replace(problem.context, deadline=replace(deadline, at=max(deadline.at, deadline.clock() + GRACE)))
     members: dict[str, Member] = {}
     works = []
     for trial, wanted in zip(choice.trials, (choice.weights.groups > 0).any(axis=0), strict=True):
@@ -179,7 +187,7 @@ def refit_members(problem: Problem, choice: Choice | None) -> tuple[dict[str, Me
             members[candidate.name] = Member(candidate, shared[candidate.name][1].append(problem.panel), everyone)
         elif wanted:
             learner = get_learner(candidate.learner)
-            works.append(Refit(candidate, learner, problem.panel, problem.context, trial.start))
+            works.append(Refit(candidate, learner, problem.panel, context, trial.start))
     dropped = {}
     for work, (outcome, reason) in zip(works, refit_all(works, _executor(problem.config)), strict=True):
         if outcome is None:

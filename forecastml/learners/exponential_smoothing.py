@@ -209,7 +209,7 @@ class ExponentialSmoothing:
     """
 
     name = "exponential_smoothing"
-    capabilities = Capabilities(missing=True, cost=0.04)
+    capabilities = Capabilities(missing=True, cost=0.02)
 
     def space(self, facts: Facts) -> Sequence[Params]:
         """The primary season, then every other one that the longest series holds twice."""
