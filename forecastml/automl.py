@@ -19,12 +19,12 @@ from forecastml.prior import Prior, drawn_groups
 from forecastml.problem import Problem, state
 from forecastml.protocols import Truth
 from forecastml.search.ensemble import OutOfFold, Weights, combine, cross_fitted, group_weights
-from forecastml.search.evaluate import Evaluation, Refit, fit_guarded
+from forecastml.search.evaluate import Evaluation, Refit, fit_guarded, predict_guarded
 from forecastml.search.intervals import Conformal
 from forecastml.search.log import ENSEMBLE, LogRow, scored, trial_row
 from forecastml.search.loop import Plan, Processes, Serial, refit_all, search
 from forecastml.search.strategy import Portfolio
-from forecastml.search.trial import OK, Trial, usable
+from forecastml.search.trial import FAILED, OK, Trial, usable
 from forecastml.task import Forecasting
 
 Listener = Callable[[dict[str, Any]], None]
@@ -92,9 +92,15 @@ def _run(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple[Fitte
     choice = choose(problem, log, evaluation)
     listener({"event": "refit", "models": int((choice.weights.groups > 0).any(axis=0).sum()) if choice else 0})
     members, dropped = refit_members(problem, choice)
+    if dropped:
+        # The leaderboard, the weights and the intervals are to be those of the model that is handed back.
+        choice = choose(problem, [trial for trial in log if trial.candidate.name in members], evaluation)
+        log = [
+            replace(t, state=FAILED, error=dropped[t.candidate.name]) if t.candidate.name in dropped else t for t in log
+        ]
     mean, truth = (choice.honest[:, 0], choice.oof.truth) if choice else (None, None)
     conformal = calibrate(problem, mean, truth)
-    model = assemble(problem, choice, members, conformal, leaderboard_rows(problem, log, choice, dropped))
+    model = assemble(problem, choice, members, conformal, leaderboard_rows(problem, log, choice))
     listener({"event": "done"})
     return model, choice
 
@@ -197,9 +203,7 @@ def refit_members(problem: Problem, choice: Choice | None) -> tuple[dict[str, Me
     return members, dropped
 
 
-def leaderboard_rows(
-    problem: Problem, log: Sequence[Trial], choice: Choice | None, dropped: dict[str, str]
-) -> tuple[LogRow, ...]:
+def leaderboard_rows(problem: Problem, log: Sequence[Trial], choice: Choice | None) -> tuple[LogRow, ...]:
     """What the model keeps of its trials, the ensemble first."""
     items, levels = len(problem.panel), problem.task.quantiles
     rows = {trial.candidate.name: trial_row(trial, items) for trial in log}
@@ -222,7 +226,6 @@ def leaderboard_rows(
             weight=1.0 if i == 0 else float(shares[i - 1]),
             coverage=covered[i],
             nominal=levels[-1] - levels[0],
-            error=dropped.get(row.name, row.error),
         )
         for i, row in enumerate(judged)
     ]
@@ -242,7 +245,10 @@ def assemble(
     fallback = fit_guarded(
         get_learner("seasonal_naive"), problem.panel, {"season_length": problem.season_length}, context
     )
+    first, _ = predict_guarded(fallback.fitted, problem.panel, 1)
+    cold = float(np.nanmean(first)) if not np.isnan(first).all() else 0.0
     names = [trial.candidate.name for trial in choice.trials] if choice else []
+    members = {name: members[name] for name in names if name in members}
     columns = [names.index(name) for name in members]
     weights = choice.weights.groups[:, columns] if choice else np.zeros((problem.panel.n_groups, 0))
     return FittedModel(
@@ -256,6 +262,7 @@ def assemble(
         lower=problem.task.lower_bounds(problem.panel),
         judged=problem.in_folds(),
         log=rows,
+        cold=np.full(len(problem.panel), cold),
         findings=problem.findings,
     ).trimmed()
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from forecastml.data.checks import Finding
-from forecastml.data.extension import extend, extend_by_values, require_known
+from forecastml.data.extension import extend, extend_by_values, match, require_known
 from forecastml.data.panel import Panel
 from forecastml.errors import ConfigError, ForecastWarning, FutureError
+from forecastml.learners.registry import get_learner
 from forecastml.metrics import get_metric
-from forecastml.protocols import Candidate, Fitted
+from forecastml.protocols import Candidate, Capabilities, Fitted
 from forecastml.search.ensemble import combine
+from forecastml.search.evaluate import predict_guarded
 from forecastml.search.intervals import Conformal
 from forecastml.search.log import LogRow, merged
 from forecastml.task import Forecasting, checked_levels
@@ -44,7 +46,8 @@ class FittedModel:
     task: what it was trained for; panel: the tail of each series' history that members look back on; seasons: season
     lengths; members, weights: float64 (groups, members); fallback: serves series that no member can; conformal:
     intervals; lower: float64 (series,), bound of forecasts; judged: bool (series,), took part in a fold; log: the
-    leaderboard; findings: what was mended or looked wrong in the data.
+    leaderboard; findings: what was mended or looked wrong in the data; cold: float64 (series,), the forecast of
+    a series without a single value (the mean of the others).
     """
 
     task: Forecasting
@@ -57,6 +60,7 @@ class FittedModel:
     lower: np.ndarray
     judged: np.ndarray
     log: tuple[LogRow, ...]
+    cold: np.ndarray
     findings: tuple[Finding, ...] = ()
 
     def leaderboard(self, metric: str | None = None) -> pd.DataFrame:
@@ -107,14 +111,15 @@ class FittedModel:
             return self.append(context).forecast(future, None, horizon, quantiles)
         levels = self.task.quantiles if quantiles is None else checked_levels(quantiles)
         panel, covered = self._with_future(future)
-        horizon = horizon or covered or self.task.horizon
-        if not isinstance(horizon, (int, np.integer)) or horizon < 1:
+        horizon = (covered or self.task.horizon) if horizon is None else horizon
+        if isinstance(horizon, bool) or not isinstance(horizon, (int, np.integer)) or horizon < 1:
             raise ConfigError(f"horizon is {horizon!r}; give a whole number of 1 or more")
         if horizon > self.task.horizon:
             text = f"steps {self.task.horizon + 1} to {horizon} lie beyond the trained horizon: forecast in blocks"
             warnings.warn(f"{text}, with the last step's intervals, widened", ForecastWarning, stacklevel=2)
         gap = self.task.gap
-        require_known(panel, gap + horizon)
+        if any("known" in _capabilities(member).covariates for member in self.members):
+            require_known(panel, gap + horizon)
         mean = self._means(panel, gap + horizon)[:, gap:]
         values = np.concatenate([mean[:, :, None], self.conformal.quantiles(mean, levels)], axis=2)
         values = np.maximum(values, self.lower[:, None, None])
@@ -158,12 +163,20 @@ class FittedModel:
         Members that cannot move are left out, the others' weights renormalised. Raises `FutureError` for older rows.
         """
         rows, _ = self.task.read(context, like=self.panel)
+        if not rows.lengths.any():
+            raise FutureError(
+                f"context: there is no value in column {self.task.target!r}; give the newer target values"
+            )
         panel = extend(self.panel, rows, "context")
         return replace(self._moved(panel), panel=panel).trimmed()
 
     def take(self, groups: Sequence[int]) -> FittedModel:
         """The model of these groups alone (positions), in this order; the leaderboard stays that of the run."""
         groups = np.asarray(groups, dtype=np.int64)
+        if len(np.unique(groups)) < len(groups) or not np.isin(groups, np.arange(self.panel.n_groups)).all():
+            raise ConfigError(
+                f"groups are distinct positions from 0 to {self.panel.n_groups - 1}; got {groups.tolist()}"
+            )
         index = np.concatenate([np.flatnonzero(self.panel.group == g) for g in groups] or [groups])
         where = np.full(len(self.panel), -1, np.int64)
         where[index] = np.arange(len(index))
@@ -181,13 +194,17 @@ class FittedModel:
             conformal=self.conformal.take(index),
             lower=self.lower[index],
             judged=self.judged[index],
+            cold=self.cold[index],
         )
 
     def stack(self, others: Sequence[FittedModel]) -> FittedModel:
-        """This model and others of the same task in one; groups stay apart, leaderboards are averaged by series."""
+        """This model and others in one; groups stay apart, leaderboards are averaged by series.
+
+        Raises `ConfigError` unless all have the same task, categories, seasons and residual pool, as models under one
+        prior and parts of one model have, and no series twice.
+        """
         models = [self, *others]
-        if any(model.task != self.task for model in others):
-            raise ConfigError("models to stack were trained for different tasks")
+        _check_stackable(models)
         series = np.cumsum([0, *(len(model.panel) for model in models)])
         members: list[Member] = []
         columns: list[np.ndarray] = []
@@ -208,6 +225,7 @@ class FittedModel:
             conformal=Conformal.stack([model.conformal for model in models]),
             lower=np.concatenate([model.lower for model in models]),
             judged=np.concatenate([model.judged for model in models]),
+            cold=np.concatenate([model.cold for model in models]),
             log=merged([model.log for model in models]),
             findings=tuple(finding for model in models for finding in model.findings),
         )
@@ -225,12 +243,14 @@ class FittedModel:
         return replace(self, panel=self.panel.last(lookback).compact())
 
     def _moved(self, panel: Panel) -> FittedModel:
-        """Members and fallback with their origin at the end of `panel`."""
+        """Members and fallback with their origin at the end of `panel`; members that cannot move are left out."""
+        movable = [m for m, member in enumerate(self.members) if _capabilities(member).append]
         members = []
-        for member in self.members:
+        for member in (self.members[m] for m in movable):
             part = panel if len(member.items) == len(panel) else panel.select(member.items)
             members.append(replace(member, fitted=member.fitted.append(part)))
-        return replace(self, members=tuple(members), fallback=self.fallback.append(panel))
+        weights = self.weights[:, movable]
+        return replace(self, members=tuple(members), weights=weights, fallback=self.fallback.append(panel))
 
     def _with_future(self, future: Any) -> tuple[Panel, int]:
         """The panel with known covariates of `future`, and how many steps after the gap `future` covers."""
@@ -239,7 +259,7 @@ class FittedModel:
         rows, _ = self.task.read(future, like=self.panel)
         # A target among the future rows is what will be compared with the forecast: it must not be looked at.
         rows = replace(rows, end=rows.begin)
-        _refuse_hole(self.panel, rows)
+        _refuse_hole(self.panel, rows, 0 if self.task.known else self.task.gap)
         panel = extend(self.panel, rows, "future")
         ahead = panel.known_end - panel.known_begin - panel.lengths - self.task.gap
         return panel, int(ahead.max(initial=0))
@@ -261,16 +281,15 @@ class FittedModel:
     def _combined(self, panel: Panel, steps: int) -> np.ndarray:
         series = len(panel)
         last_resort = self.fallback.predict(panel, steps, ("mean",)).mean.reshape(series, steps)
-        if np.isnan(last_resort).any():
-            # A series without a single value: the mean of the others is all there is to say.
-            known = ~np.isnan(last_resort)
-            others = np.where(known, last_resort, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-            last_resort = np.where(known, last_resort, others)
+        last_resort = np.where(np.isnan(last_resort), self.cold[:, None], last_resort)
         values = np.full((len(self.members), series, steps), np.nan)
         for m, member in enumerate(self.members):
             part = panel if len(member.items) == series else panel.select(member.items)
-            values[m, member.items] = member.fitted.predict(part, steps, ("mean",)).mean.reshape(-1, steps)
-        values = np.where(np.isfinite(values), values, np.nan).reshape(len(self.members), series * steps, 1)
+            mean, reason = predict_guarded(member.fitted, part, steps)
+            if reason:
+                warnings.warn(f"{member.candidate.name} is left out: {reason}", ForecastWarning, stacklevel=5)
+            values[m, member.items] = mean
+        values = values.reshape(len(self.members), series * steps, 1)
         weights = np.repeat(self.weights[panel.group].T, steps, axis=1)
         return combine(values, weights, last_resort.reshape(-1, 1)).reshape(series, steps)
 
@@ -288,13 +307,32 @@ class FittedModel:
         return " + ".join(f"{shares[m]:.2f} {self.members[m].candidate.name}" for m in order if shares[m] > 0)
 
 
-def _refuse_hole(panel: Panel, rows: Panel) -> None:
-    """Raise `FutureError` when future rows start later than the period after the origin of their series."""
-    from forecastml.data.extension import match
+def _capabilities(member: Member) -> Capabilities:
+    return get_learner(member.candidate.learner).capabilities
 
+
+def _check_stackable(models: Sequence[FittedModel]) -> None:
+    first = models[0]
+    for model in models[1:]:
+        for what, same in (
+            ("task", model.task == first.task),
+            ("categories", dict(model.panel.categories) == dict(first.panel.categories)),
+            ("seasons", model.seasons == first.seasons),
+            ("residual pool", model.conformal.pool.equals(first.conformal.pool)),
+        ):
+            if not same:
+                raise ConfigError(f"models to stack differ in their {what}; train them under one prior")
+    keys = [tuple(key) for model in models for key in model.panel.keys]
+    if len(set(keys)) < len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ConfigError(f"series {', '.join(twice)} is in more than one of the models to stack")
+
+
+def _refuse_hole(panel: Panel, rows: Panel, gap: int) -> None:
+    """Raise `FutureError` when future rows start later than `gap` periods after the one that follows the origin."""
     position = match(panel, rows, "future")
     there = np.flatnonzero(position >= 0)
-    late = rows.start[position[there]] > (panel.last_ordinal + panel.frequency.step)[there]
+    late = rows.start[position[there]] > (panel.last_ordinal + (1 + gap) * panel.frequency.step)[there]
     if late.any():
         i = there[np.flatnonzero(late)[0]]
         steps = int((rows.start[position[i]] - panel.last_ordinal[i]) // panel.frequency.step) - 1

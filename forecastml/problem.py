@@ -11,7 +11,7 @@ from forecastml.budget import Deadline
 from forecastml.config import Config
 from forecastml.data.checks import Finding
 from forecastml.data.panel import Panel
-from forecastml.errors import DataError
+from forecastml.errors import ConfigError, DataError
 from forecastml.learners.registry import get_learner
 from forecastml.prior import Prior
 from forecastml.protocols import Candidate, FitContext, Fold
@@ -62,13 +62,16 @@ class Problem:
 
 def state(data: Any, task: Forecasting, config: Config, prior: Prior | None, deadline: Deadline) -> Problem:
     """Read, cut into folds, find the seasons, list the candidates; a prior answers the last three."""
+    if prior:
+        _check_prior(prior, task)
     panel, findings = (data, ()) if isinstance(data, Panel) else task.read(data, like=prior.like if prior else None)
     if not panel.lengths.any():
         raise DataError(f"column {task.target!r} holds no number at all; check the target column")
     splitter = prior.splitter if prior else task.splitter(panel, config.folds_for(len(panel)))
     folds = tuple(splitter.folds(panel))
     if prior:
-        seasons, candidates = prior.seasons, prior.candidates
+        seasons = prior.seasons
+        candidates = tuple(c for c in prior.candidates if c.learner in config.learners)
     else:
         seasons = task.seasons(panel, folds)
         candidates = config.candidates(task.facts(panel, folds, seasons))
@@ -82,10 +85,21 @@ def state(data: Any, task: Forecasting, config: Config, prior: Prior | None, dea
         gap=task.gap,
         outputs=("mean",),
         seasons=seasons,
-        metric=task.metric,
+        metric=task.scorer.name,
         deadline=deadline,
         seed=config.budget.seed,
         # One level of parallelism: below worker processes a learner has one thread.
         threads=1 if config.workers > 1 else config.threads,
     )
     return Problem(task, config, panel, findings, splitter, folds, seasons, candidates, context, prior)
+
+
+def _check_prior(prior: Prior, task: Forecasting) -> None:
+    """Raise `ConfigError` when a prior was prepared for another task."""
+    for name, theirs, ours in (
+        ("horizon", prior.splitter.horizon, task.horizon),
+        ("gap", prior.splitter.gap, task.gap),
+        ("columns", prior.like.schema, task.schema),
+    ):
+        if theirs != ours:
+            raise ConfigError(f"the prior was prepared for another {name}: {theirs}, not {ours}; prepare it again")

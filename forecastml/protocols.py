@@ -118,7 +118,7 @@ class Splitter(Protocol):
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a learner can do; the search reads this and nothing else about it.
+    """What a learner can do. Some of it the search and the model go by, all of it the contract suite holds it to.
 
     scope: "series" fits each series alone (but vectorised over the panel), "pooled" learns across series;
     covariates: the kinds it uses ("known", "past", "static"); quantiles: predicts levels itself; missing: takes NaN

@@ -36,6 +36,7 @@ from forecastml.task import Forecasting
 #: Version of the layout above; a newer one is refused, older ones are read.
 FORMAT = 1
 MANIFEST = "manifest.json"
+MODEL_ARRAYS = ("weights", "lower", "judged", "cold")
 PANEL_ARRAYS = ("target", "begin", "end", "start", "group", "known", "known_begin", "known_end", "past", "static")
 
 
@@ -137,7 +138,7 @@ def _files(model: FittedModel) -> dict[str, bytes]:
     arrays = {f"panel.{name}": getattr(panel, name) for name in PANEL_ARRAYS}
     if panel.weight is not None:
         arrays["panel.weight"] = panel.weight
-    arrays |= {"weights": model.weights, "lower": model.lower, "judged": model.judged}
+    arrays |= {name: getattr(model, name) for name in MODEL_ARRAYS}
     arrays |= {"scale": model.conformal.scale, "residuals": model.conformal.residuals}
     arrays |= {"pool.profile": model.conformal.pool.profile, "pool.table": model.conformal.pool.table}
     files = {}
@@ -207,11 +208,9 @@ def _model(
             Member(c, _restored(c.learner, f"member_{k}", arrays, members[k]), arrays[f"member_{k}.items"])
             for k, c in enumerate(candidates)
         ),
-        weights=arrays["weights"],
+        **{name: arrays[name] for name in MODEL_ARRAYS},
         fallback=_restored("seasonal_naive", "fallback", arrays, fallback),
         conformal=Conformal(pool, arrays["scale"], arrays["residuals"]),
-        lower=arrays["lower"],
-        judged=arrays["judged"],
         log=tuple(LogRow.from_json(row) for row in values["log"]),
         findings=tuple(Finding(**finding) for finding in values["findings"]),
     )

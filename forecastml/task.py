@@ -59,6 +59,10 @@ class Forecasting:
         for name in ("series", "group", "known", "past", "static"):
             object.__setattr__(self, name, names(getattr(self, name)))
         object.__setattr__(self, "quantiles", checked_levels(self.quantiles))
+        if not self.quantiles:
+            raise ConfigError("quantiles is empty; give levels such as (0.1, 0.9)")
+        if self.freq is not None and not isinstance(self.freq, int):
+            object.__setattr__(self, "freq", str(getattr(self.freq, "freqstr", self.freq)))
         if self.season is not None:
             seasons = (self.season,) if isinstance(self.season, int) else tuple(self.season)
             if any(not isinstance(m, (int, np.integer)) or m < 1 for m in seasons):

@@ -106,7 +106,11 @@ def place(rows: Rows, like: Panel | None = None, freq: str | int | None = None) 
         _check_anchor(rows, freq, frequency, ordinals[begin])
     schema, step = rows.schema, frequency.step
     has, first, last = _first_and_last(np.isfinite(rows.columns[schema.target]), begin, end)
-    start = ordinals[first]
+    if like is None or not len(like):
+        start = np.where(has, ordinals[first], _start_without_values(ordinals, has, last, (begin, end), step))
+    else:
+        # Rows that continue a model begin where they begin: the first may bring known covariates alone.
+        start = ordinals[begin]
     length = np.where(has, (ordinals[last] - start) // step + 1, 0)
     reach = (ordinals[end - 1] - start) // step + 1
     _refuse_deserts(rows, frequency, ordinals, reach)
@@ -114,9 +118,7 @@ def place(rows: Rows, like: Panel | None = None, freq: str | int | None = None) 
     values = _Slots.of(rows.series, offset, length)
     known = _Slots.of(rows.series, offset, reach)
     static, varying = _static(rows, begin, end)
-    if like is None:
-        findings += _no_values(rows, has)
-    findings += [*_gaps(rows, values, length), *varying]
+    findings += [*(_no_values(rows, has) if like is None else ()), *_gaps(rows, values, length), *varying]
     panel = Panel(
         target=values.put(rows.columns[schema.target]),
         begin=values.end - length,
@@ -136,6 +138,21 @@ def place(rows: Rows, like: Panel | None = None, freq: str | int | None = None) 
         categories=dict(rows.categories or {}),
     )
     return panel, tuple(findings)
+
+
+def _start_without_values(
+    ordinals: np.ndarray, has: np.ndarray, last: np.ndarray, bounds: tuple[np.ndarray, np.ndarray], step: int
+) -> np.ndarray:
+    """Where a series without a value would be forecast from: its first row after all known values, or its end.
+
+    So rows of the past do not count as future ones, and a new series can bring covariates of its future.
+    """
+    begin, end = bounds
+    first, newest = ordinals[begin], ordinals[end - 1]
+    if not has.any():
+        return first
+    missing = np.maximum(ordinals[last[has]].max() + 1 - first, 0)
+    return np.minimum(first + -(-missing // step) * step, newest + step)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from forecastml.errors import ConfigError
 
@@ -86,7 +86,3 @@ class Schema:
     def columns(self) -> tuple[str, ...]:
         """Every column that has a role, once."""
         return tuple(dict.fromkeys(column for columns in self.roles().values() for column in columns))
-
-    def without_target(self) -> Schema:
-        """The schema of a future table: no target, no past covariates, no weight."""
-        return replace(self, past=(), weight=None)

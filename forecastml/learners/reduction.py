@@ -183,11 +183,12 @@ class Reduction:
         """Target transforms by `transform`, best guess first.
 
         Differences of neighbours add up their errors step by step, so they come last where the horizon is longer than
-        a season.
+        a season. Without a season the mean of the last season is the last value, and all of them are differences.
         """
+        if not facts.seasons:
+            return [{"transform": "difference"}]
         kinds = ["scale", "difference"]
-        if facts.seasons:
-            kinds.insert(1 if facts.horizon >= facts.seasons[0] else 2, "seasonal_difference")
+        kinds.insert(1 if facts.horizon >= facts.seasons[0] else 2, "seasonal_difference")
         return [{"transform": kind} for kind in kinds]
 
     def fit(self, train: Panel, params: Params, context: FitContext) -> ReducedForecaster:

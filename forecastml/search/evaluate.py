@@ -207,6 +207,15 @@ def _find_guilty(attempt, items: np.ndarray, error: Exception) -> dict[int, str]
     return guilty
 
 
+def predict_guarded(fitted: Fitted, inputs: Dataset, steps: int) -> tuple[np.ndarray, str]:
+    """Point forecasts (items, steps), NaN where there is none, and why a prediction failed altogether ("" if not)."""
+    try:
+        values = fitted.predict(inputs, steps, ("mean",)).mean.reshape(len(inputs), steps)
+    except Exception as error:
+        return np.full((len(inputs), steps), np.nan), describe(error)
+    return np.where(np.isfinite(values), values, np.nan), ""
+
+
 def predict_scored(fitted: Fitted, inputs: Dataset, context: FitContext) -> np.ndarray:
     """Predict and drop the gap: (items * scored steps, outputs). Raises `LearnerError` on a wrong shape."""
     steps, width = context.horizon, len(context.outputs)

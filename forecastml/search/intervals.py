@@ -36,6 +36,11 @@ class Pool:
     ratio: float
     table: np.ndarray
 
+    def equals(self, other: Pool) -> bool:
+        """Whether both hold the same numbers."""
+        same = np.array_equal(self.profile, other.profile) and np.array_equal(self.table, other.table)
+        return same and self.ratio == other.ratio
+
     @property
     def steps(self) -> int:
         return len(self.profile)

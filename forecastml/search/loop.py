@@ -35,17 +35,28 @@ class Serial:
 
 @dataclass(frozen=True)
 class Processes:
-    """Runs items in joblib's worker processes; large arrays are shared as memory maps."""
+    """Runs items in joblib's worker processes; large arrays are shared as memory maps.
+
+    The function has a method `isolated`, which does the same in a child process and survives its death.
+    """
 
     workers: int
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Results in the order of the items, each as soon as it is there."""
         import joblib
+        from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+        items, done = list(items), 0
         with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
             parallel = joblib.Parallel(n_jobs=self.workers, return_as="generator")
-        yield from parallel(joblib.delayed(function)(item) for item in items)
+        try:
+            for result in parallel(joblib.delayed(function)(item) for item in items):
+                done += 1
+                yield result
+        except TerminatedWorkerError:
+            # One death takes all workers with it; alone in a child each item shows whether it was the cause.
+            yield from map(function.isolated, items[done:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,16 +97,24 @@ def search(plan: Plan, evaluation: Evaluation, report: Callable[[Trial, int], No
 
 def refit_all(works: Sequence[Refit], executor: Executor) -> list[tuple[Outcome | None, str]]:
     """Fit members on all data, in the executor; (None, reason) for each that failed or ran out of time."""
-    return list(executor.map(_timed_refit, works))
+    return list(executor.map(_TimedRefit(), works))
 
 
-def _timed_refit(work: Refit) -> tuple[Outcome | None, str]:
-    if work.learner.capabilities.interruptible or math.isinf(work.context.deadline.at):
-        return refit(work)
-    try:
-        return call_in_child(refit, work, work.context.deadline)
-    except (DeadlineExceeded, LearnerError) as error:
-        return None, describe(error)
+@dataclass(frozen=True)
+class _TimedRefit:
+    """`refit`; a learner that cannot be interrupted runs in a child when time is limited."""
+
+    def __call__(self, work: Refit) -> tuple[Outcome | None, str]:
+        if work.learner.capabilities.interruptible or math.isinf(work.context.deadline.at):
+            return refit(work)
+        return self.isolated(work)
+
+    def isolated(self, work: Refit) -> tuple[Outcome | None, str]:
+        """The same in a child process."""
+        try:
+            return call_in_child(refit, work, work.context.deadline)
+        except (DeadlineExceeded, LearnerError) as error:
+            return None, describe(error)
 
 
 def _round(asked: Sequence[Candidate], plan: Plan, evaluation: Evaluation, log: Sequence[Trial]) -> Iterator[Trial]:
@@ -114,8 +133,14 @@ def _round(asked: Sequence[Candidate], plan: Plan, evaluation: Evaluation, log: 
             context = replace(evaluation.context, deadline=reserved)
             works.append(Work(candidate, plan.learners(candidate.learner), replace(evaluation, context=context), best))
     trials = iter(plan.executor.map(_TimedEvaluate(plan.budget.trial_seconds), works))
+    reached = ""
     for candidate in asked:
-        yield skipped.get(candidate.name) or next(trials)
+        if candidate.name in skipped or reached:
+            yield skipped.get(candidate.name) or Trial(candidate, SKIPPED, error=reached)
+            continue
+        trial = next(trials)
+        yield trial
+        reached = _exit_reached(plan.budget, [trial])
 
 
 @dataclass(frozen=True)
@@ -125,12 +150,16 @@ class _TimedEvaluate:
     seconds: float | None
 
     def __call__(self, work: Work) -> Trial:
+        timed = with_deadline(work, self.seconds)
+        if work.learner.capabilities.interruptible or math.isinf(timed.evaluation.context.deadline.at):
+            return evaluate(timed)
+        return self.isolated(work)
+
+    def isolated(self, work: Work) -> Trial:
+        """The same in a child process."""
         work = with_deadline(work, self.seconds)
-        deadline = work.evaluation.context.deadline
-        if work.learner.capabilities.interruptible or math.isinf(deadline.at):
-            return evaluate(work)
         try:
-            return call_in_child(evaluate, work, deadline)
+            return call_in_child(evaluate, work, work.evaluation.context.deadline)
         except DeadlineExceeded as error:
             return Trial(work.candidate, TIMED_OUT, error=str(error))
         except LearnerError as error:
@@ -144,8 +173,8 @@ def _left_out(
     budget = plan.budget
     if budget.trials is not None and started >= budget.trials:
         return f"budget: {budget.trials} trials"
-    if budget.exit_score is not None and any(trial.loss <= budget.exit_score for trial in usable(log)):
-        return f"exit score {budget.exit_score:g} reached"
+    if reached := _exit_reached(budget, log):
+        return reached
     if deadline.passed():
         return f"budget: {budget.seconds:g} seconds"
     # Declared costs are rough: only what is far out of reach is left out unasked.
@@ -154,6 +183,13 @@ def _left_out(
     if needed > allowed:
         return f"budget: needs about {4 * needed:.0f} s by its declared cost, {allowed:.0f} s are left"
     return ""
+
+
+def _exit_reached(budget: Budget, log: Sequence[Trial]) -> str:
+    """The reason to stop when a trial is as good as asked for; empty otherwise."""
+    if budget.exit_score is None or not any(trial.loss <= budget.exit_score for trial in usable(log)):
+        return ""
+    return f"exit score {budget.exit_score:g} reached"
 
 
 def refit_reserve(log: Sequence[Trial]) -> float:

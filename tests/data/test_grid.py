@@ -33,11 +33,13 @@ def test_a_panel_is_what_pandas_makes_of_each_series_by_itself(freq, lengths, se
     for i, key in enumerate(panel.keys[:, 0]):
         own = frame[frame["id"] == key].set_index("ds").sort_index()
         known = own.dropna(subset="y")
-        own = own if known.empty else own[known.index[0] :]
+        if known.empty:
+            assert panel.lengths[i] == 0
+            continue
+        own = own[known.index[0] :]
         whole = own[["y", "x"]].asfreq(freq)
         np.testing.assert_array_equal(panel.known[panel.known_begin[i] : panel.known_end[i], 0], whole["x"])
-        values = whole["y"][:0] if known.empty else whole["y"][: known.index[-1]]
-        np.testing.assert_array_equal(panel.values(i), values)
+        np.testing.assert_array_equal(panel.values(i), whole["y"][: known.index[-1]])
         assert to_times(panel.start[[i]], panel.frequency)[0] == np.datetime64(own.index[0])
 
 
@@ -235,9 +237,9 @@ def test_missing_targets_at_both_ends_and_everywhere():
     schema = Schema(target="y", time="ds", series=("id",), known=("x",))
     panel, (finding,) = read_panel(frame, schema)
     assert panel.lengths.tolist() == [16, 0, 20]
-    assert (panel.known_end - panel.known_begin).tolist() == [18, 20, 20]
-    assert panel.start.tolist() == [19725, 19723, 19723]
-    assert panel.known[panel.known_begin, 0].tolist() == [2, 20, 40]
+    assert (panel.known_end - panel.known_begin).tolist() == [18, 0, 20]
+    assert panel.start.tolist() == [19725, 19743, 19723]
+    assert panel.known[panel.known_begin[[0, 2]], 0].tolist() == [2, 40]
     assert (finding.code, finding.series) == ("no_values", "id=b")
 
 

@@ -93,8 +93,8 @@ def test_the_number_of_trials_is_kept(panel):
 
 def test_the_exit_score_ends_the_search(panel):
     log = run([Shift("a"), Shift("b"), Shift("c")], panel, Budget(exit_score=1e6))
-    assert [trial.state for trial in log] == [OK, OK, SKIPPED]
-    assert "exit score" in log[2].error
+    assert [trial.state for trial in log] == [OK, SKIPPED, SKIPPED]
+    assert "exit score" in log[1].error
 
 
 def test_a_hopeless_candidate_stops_between_folds(panel):
@@ -127,6 +127,25 @@ def test_what_cannot_be_interrupted_is_killed_in_time(panel):
     assert [trial.state for trial in log] == [OK, TIMED_OUT, FAILED]
     assert "exit code 3" in log[2].error
     assert time.monotonic() - began < 50
+
+
+def test_a_worker_that_dies_costs_only_its_candidate(panel):
+    log = run([Shift("a"), Suicide("suicide"), Shift("c")], panel, executor=Processes(2))
+    assert [trial.state for trial in log] == [OK, FAILED, OK]
+    assert "exit code 3" in log[1].error
+
+
+def test_a_learner_of_a_script_can_be_killed_too(panel):
+    class Local(Sleeper):
+        """A class that plain pickle cannot send."""
+
+    log = run(
+        [Shift("a"), Local("local", interruptible=False)],
+        panel,
+        Budget(seconds=30, trial_seconds=4),
+        Deadline.after(30),
+    )
+    assert [trial.state for trial in log] == [OK, TIMED_OUT]
 
 
 def test_budgets_must_be_positive():
