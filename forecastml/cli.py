@@ -128,6 +128,7 @@ def train(
 ) -> None:
     """Try learners on DATA, weigh them by backtests and save the model."""
     import forecastml as fm
+    from forecastml.search.trial import INTERRUPT
 
     _check_model_folder(out)
     levels = {} if quantiles is None else {"quantiles": _numbers(quantiles, "--quantiles", float)}
@@ -155,10 +156,18 @@ def train(
     )
     with listening(sys.stderr, log_json) as listener:
         model = fm.fit(data, task, config, listener=listener)
+    interrupted = any(row.error == INTERRUPT for row in model.log)
+    if interrupted and out.exists() and any(out.iterdir()):
+        _fail(f"interrupted; the older model in {out} was left as it is", INTERRUPTED)
     model.save(out)
     _report(model.findings, log_json)
     _print_table(model.leaderboard())
     print(f"model saved in {out}")
+    served = model.status()["state"].tolist()
+    if (weak := served.count("fallback")) and not log_json:
+        print(f"note: {weak} of {len(served)} series are served by the fallback, not backtested", file=sys.stderr)
+    if interrupted:
+        _fail(f"interrupted; what was finished is saved in {out}, run the same command for the rest", INTERRUPTED)
 
 
 @app.command()

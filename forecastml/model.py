@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from forecastml.data.checks import Finding
-from forecastml.data.extension import extend, extend_by_values, match, require_known
+from forecastml.data.extension import extend, extend_by_values, match, require_known, unknown_ahead
 from forecastml.data.panel import Panel
 from forecastml.errors import ConfigError, ForecastWarning, FutureError
 from forecastml.learners.registry import get_learner
@@ -120,6 +120,8 @@ class FittedModel:
         gap = self.task.gap
         if any("known" in _capabilities(member).covariates for member in self.members):
             require_known(panel, gap + horizon)
+            if lacking := unknown_ahead(panel, gap + horizon):
+                warnings.warn(f"{lacking}; give their values for better forecasts", ForecastWarning, stacklevel=2)
         mean = self._means(panel, gap + horizon)[:, gap:]
         values = np.concatenate([mean[:, :, None], self.conformal.quantiles(mean, levels)], axis=2)
         values = np.maximum(values, self.lower[:, None, None])

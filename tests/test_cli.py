@@ -144,7 +144,7 @@ def test_forecast_writes_a_table(run, model, tmp_path, suffix):
 def test_known_covariates_come_from_the_future_file(run, sales, tmp_path):
     future, out, result = tmp_path / "future.csv", tmp_path / "model", tmp_path / "forecast.csv"
     store_sales_future(7, **SIZE).to_csv(future, index=False)
-    code, _, _ = run("train", sales, *COLUMNS, "--known", "price,promotion", "--allow", "naive", "--out", out)
+    code, _, _ = run("train", sales, *COLUMNS, "--known", "price,promotion", "--allow", "light_gbm", "--out", out)
     assert code == 0
     assert run("forecast", out, "--future", future, "--out", result)[0] == 0
     assert len(pd.read_csv(result)) == 4 * 7

@@ -7,6 +7,7 @@ import pytest
 import forecastml as fm
 from forecastml.errors import ConfigError, ForecastWarning, FutureError
 from forecastml.learners.registry import unregister
+from tests.search.toys import Impatient, Shift
 from tests.tables import daily_with_price, monthly
 
 TASK = fm.Forecasting(horizon=6, series="unique_id")
@@ -218,8 +219,6 @@ def test_events_tell_the_story():
 
 
 def test_a_members_failure_on_all_data_is_recorded_and_survived():
-    from tests.search.toys import Shift
-
     class Once(Shift):
         """Works on the folds, fails on the whole."""
 
@@ -237,3 +236,80 @@ def test_a_members_failure_on_all_data_is_recorded_and_survived():
     board = model.leaderboard().set_index("learner")
     assert "not on everything" in board["error"].str.cat() or (model.status()["state"] != "ok").any()
     assert np.isfinite(forecast["mean"]).all()
+
+
+def test_an_interrupt_keeps_what_was_finished():
+    fm.register(Impatient("impatient"))
+    try:
+        config = fm.Config.preset("fast", allow=("naive", "drift", "impatient", "average"))
+        model = fm.fit(monthly(3), TASK, config)
+    finally:
+        unregister("impatient")
+    board = model.leaderboard().set_index("learner")
+    assert board.loc["naive", "state"] == "ok"
+    assert (board.loc[["impatient(by=0.0)", "average"], "error"] == "interrupted").all()
+    assert np.isfinite(model.forecast()["mean"]).all()
+
+
+def test_a_hole_in_the_known_covariates_is_told(priced):
+    model, future = priced
+    with pytest.warns(ForecastWarning, match="'price' of store=s0"):
+        model.forecast(future.assign(price=future["price"].where(future.index != 3)))
+
+
+def test_context_without_the_target_is_refused(model):
+    rows = pd.DataFrame({"unique_id": ["000"], "ds": [pd.Timestamp("2021-01-01")], "Y": [1.0]})
+    with pytest.raises(FutureError, match="'y'"):
+        model.forecast(context=rows)
+
+
+def test_future_rows_may_begin_after_the_gap():
+    table = monthly(2)
+    model = fm.fit(table, fm.Forecasting(horizon=3, series="unique_id", gap=2), "fast")
+    expected = model.forecast()
+    assert model.forecast(expected[["unique_id", "ds"]]).equals(expected)
+
+
+def test_models_that_differ_are_not_stacked(model):
+    other = fm.fit(monthly(6, seed=9), TASK, "fast")
+    with pytest.raises(ConfigError, match="prior"):
+        model.stack([other])
+    with pytest.raises(ConfigError, match="more than one"):
+        model.stack([model])
+
+
+@pytest.mark.parametrize("groups", [[99], [-1], [1, 1]])
+def test_groups_to_take_must_be_there(model, groups):
+    with pytest.raises(ConfigError, match="positions"):
+        model.take(groups)
+
+
+@pytest.mark.parametrize("horizon", [0, -1, 2.0, True])
+def test_a_horizon_must_be_a_whole_number(model, horizon):
+    with pytest.raises(ConfigError, match="horizon"):
+        model.forecast(horizon=horizon)
+
+
+def test_a_series_without_values_is_forecast_alike_alone():
+    table = monthly(3)
+    table.loc[table["unique_id"] == "001", "y"] = np.nan
+    model = fm.fit(table, TASK, "fast")
+    whole = model.forecast()
+    assert model.take([1]).forecast().equals(whole[whole["unique_id"] == "001"].reset_index(drop=True))
+    assert whole["ds"].min() == pd.Timestamp("2021-01-01")
+
+
+@pytest.mark.parametrize(("name", "alias"), [("rmse", "root_mean_squared_error")])
+def test_a_metric_by_its_long_name_trains_alike(name, alias):
+    table = monthly(3)
+    config = fm.Config.preset("balanced", allow="light_gbm")
+    one, two = (fm.fit(table, fm.Forecasting(horizon=6, series="unique_id", metric=m), config) for m in (name, alias))
+    assert one.forecast().equals(two.forecast())
+
+
+def test_a_prior_for_another_task_is_refused():
+    table = monthly(4)
+    prior = fm.prepare(table, TASK, "fast")
+    for other in (fm.Forecasting(horizon=3, series="unique_id"), fm.Forecasting(horizon=6, series="unique_id", gap=1)):
+        with pytest.raises(ConfigError, match="prepare it again"):
+            fm.fit(table, other, "fast", prior)

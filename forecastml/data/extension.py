@@ -135,6 +135,23 @@ def require_known(panel: Panel, horizon: int) -> None:
     )
 
 
+def unknown_ahead(panel: Panel, horizon: int) -> str:
+    """Which known covariates lack a value in the `horizon` steps after the end, for a message; "" when none does."""
+    if not panel.schema.known:
+        return ""
+    rows = ragged_rows(panel.known_begin + panel.lengths, panel.known_begin + panel.lengths + horizon)
+    codes = np.array([column in panel.categories for column in panel.schema.known], dtype=bool)
+    missing = np.where(codes, panel.known[rows] < 0, np.isnan(panel.known[rows]))
+    if not missing.any():
+        return ""
+    row, column = (int(place[0]) for place in np.nonzero(missing))
+    i, step = divmod(row, horizon)
+    ordinal = panel.start[i] + (panel.lengths[i] + step) * panel.frequency.step
+    time = to_text(to_times(np.array([ordinal]), panel.frequency))[0]
+    where = f"{panel.schema.known[column]!r} of {panel.label(i)} at {time}"
+    return f"known covariates are missing or new in {int(missing.any(axis=1).sum())} future rows, first {where}"
+
+
 def _refuse(panel: Panel, older: np.ndarray, what: str) -> None:
     if older.any():
         i = int(np.flatnonzero(older)[0])

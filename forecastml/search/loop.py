@@ -14,7 +14,7 @@ from forecastml.errors import DeadlineExceeded, LearnerError
 from forecastml.protocols import Candidate, Executor, Learner, Strategy
 from forecastml.search.child import call_in_child
 from forecastml.search.evaluate import Evaluation, Outcome, Refit, Work, describe, evaluate, refit, with_deadline
-from forecastml.search.trial import FAILED, OK, SKIPPED, TIMED_OUT, Trial, usable
+from forecastml.search.trial import FAILED, INTERRUPT, OK, SKIPPED, TIMED_OUT, Trial, usable
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -91,7 +91,7 @@ def search(plan: Plan, evaluation: Evaluation, report: Callable[[Trial, int], No
             if not usable(log):
                 raise
             while rest := plan.strategy.ask(log, plan.round_size):
-                log += [Trial(c, SKIPPED, error="interrupted") for c in rest]
+                log += [Trial(c, SKIPPED, error=INTERRUPT) for c in rest]
     return log
 
 

@@ -11,6 +11,8 @@ from forecastml.protocols import Candidate, Fitted
 
 #: Every state a trial can end in.
 OK, FAILED, PRUNED, SKIPPED, TIMED_OUT = "ok", "failed", "pruned", "skipped", "timed out"
+#: The reason of trials that were skipped because the user interrupted the run.
+INTERRUPT = "interrupted"
 
 
 @dataclass(frozen=True, eq=False)
