@@ -180,7 +180,8 @@ class Facts:
 class Fitted(Protocol):
     """What fitting returns: frozen, complete, with an origin.
 
-    status: one entry per item, "ok" or the reason why there is no forecast.
+    status: one entry per item, "ok" or the reason why there is no forecast. A forecaster whose `predict` reads history
+    from `inputs` also has `lookback`, the number of values it reads; the model keeps no more.
     """
 
     status: tuple[str, ...]
@@ -229,7 +230,9 @@ class Learner(Protocol):
 class Refittable(Protocol):
     """A learner that can start from what an earlier cutoff found."""
 
-    def refit(self, previous: Any, train: Any, context: FitContext) -> Fitted: ...
+    def refit(self, previous: Any, train: Any, context: FitContext) -> Fitted:
+        """Fit `train`, which holds the items of `previous` (from an earlier cutoff) in the same order."""
+        ...
 
 
 class Metric(Protocol):

@@ -59,8 +59,13 @@ def save(model: FittedModel, path: Path) -> Path:
                 os.fsync(file.fileno())
         os.chmod(folder, 0o755)
         if path.exists():
-            shutil.rmtree(path)
-        os.replace(folder, path)
+            # Moved aside, not deleted first: a crash in between must not cost the older model.
+            older = Path(tempfile.mkdtemp(prefix=f".{path.name}.older.", dir=path.parent))
+            os.replace(path, older)
+            os.replace(folder, path)
+            shutil.rmtree(older)
+        else:
+            os.replace(folder, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return path
