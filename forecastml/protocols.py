@@ -26,9 +26,14 @@ R = TypeVar("R")
 
 @runtime_checkable
 class Dataset(Protocol):
-    """What every task learns from: items (series or rows) that belong to groups."""
+    """What every task learns from: items (series or rows) that belong to groups.
+
+    separable: items are fitted apart from each other, and those of a fold's `train` are those of its `inputs` (series).
+    Rows are not: what is learned from some predicts others.
+    """
 
     group: np.ndarray
+    separable: bool
 
     def __len__(self) -> int: ...
     def select(self, index: np.ndarray) -> Dataset: ...
@@ -123,8 +128,8 @@ class Capabilities:
     scope: "series" fits each series alone (but vectorised over the panel), "pooled" learns across series;
     covariates: the kinds it uses ("known", "past", "static"); quantiles: predicts levels itself; missing: takes NaN
     in the target; weights: honours row weights; append: `Fitted.append` works; native_state: state is arrays and JSON;
-    minimum_length: shortest series it can fit; cost: seconds per 1,000 values on one core, roughly;
-    interruptible: checks `context.deadline` in its loops (otherwise it runs in a child when time is limited).
+    minimum_length: shortest series it can fit; cost, item_cost: seconds on one core of a fit, roughly, per 1,000 values
+    and on top of it per item; interruptible: checks `context.deadline` in its loops (otherwise it runs in a child when time is limited).
     """
 
     tasks: frozenset[str] = frozenset({"forecasting"})
@@ -137,6 +142,7 @@ class Capabilities:
     native_state: bool = True
     minimum_length: int = 1
     cost: float = 0.001
+    item_cost: float = 0.0
     interruptible: bool = True
 
 
@@ -146,7 +152,8 @@ class FitContext:
 
     horizon: steps to predict per item (1 for tables); gap: how many of them, at the start, are not scored; outputs:
     columns of the prediction; seasons: season lengths in steps, primary first, () when none; metric: name of the
-    metric in use; threads: how many the learner may use.
+    metric in use; holidays: countries, or countries with a subdivision, whose holidays count ("US", "DE-BY");
+    threads: how many the learner may use.
     """
 
     horizon: int = 1
@@ -154,6 +161,7 @@ class FitContext:
     outputs: tuple[str, ...] = ("mean",)
     seasons: tuple[int, ...] = ()
     metric: str = "mase"
+    holidays: tuple[str, ...] = ()
     deadline: Deadline = field(default_factory=Deadline)
     seed: int = 0
     threads: int = 1

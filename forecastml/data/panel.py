@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -42,6 +43,7 @@ class Panel:
     weight: np.ndarray | None = None
     tz: str | None = None
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    separable: ClassVar[bool] = True
 
     @classmethod
     def of(
