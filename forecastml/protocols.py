@@ -129,7 +129,8 @@ class Capabilities:
     covariates: the kinds it uses ("known", "past", "static"); quantiles: predicts levels itself; missing: takes NaN
     in the target; weights: honours row weights; append: `Fitted.append` works; native_state: state is arrays and JSON;
     minimum_length: shortest series it can fit; cost, item_cost: seconds on one core of a fit, roughly, per 1,000 values
-    and on top of it per item; interruptible: checks `context.deadline` in its loops (otherwise it runs in a child when time is limited).
+    and on top of it per item; interruptible: checks `context.deadline` in its loops (otherwise it runs in a child when
+    time is limited).
     """
 
     tasks: frozenset[str] = frozenset({"forecasting"})
