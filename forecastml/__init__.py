@@ -11,22 +11,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from forecastml.automl import fit, prepare
     from forecastml.config import Config
-    from forecastml.estimators import AutoForecaster
+    from forecastml.estimators import AutoClassifier, AutoForecaster, AutoRegressor
+    from forecastml.forecaster import Forecaster
     from forecastml.learners.registry import register
     from forecastml.metrics import register_metric
     from forecastml.model import FittedModel
+    from forecastml.predictor import Predictor
     from forecastml.prior import Prior
     from forecastml.storage import load
-    from forecastml.task import Forecasting
+    from forecastml.task import Classification, Forecasting, Regression
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AutoClassifier": "forecastml.estimators",
     "AutoForecaster": "forecastml.estimators",
+    "AutoRegressor": "forecastml.estimators",
+    "Classification": "forecastml.task",
     "Config": "forecastml.config",
     "FittedModel": "forecastml.model",
+    "Forecaster": "forecastml.forecaster",
     "Forecasting": "forecastml.task",
+    "Predictor": "forecastml.predictor",
     "Prior": "forecastml.prior",
+    "Regression": "forecastml.task",
     "fit": "forecastml.automl",
     "load": "forecastml.storage",
     "prepare": "forecastml.automl",
@@ -35,11 +43,17 @@ _HOMES = {
 }
 
 __all__ = [
+    "AutoClassifier",
     "AutoForecaster",
+    "AutoRegressor",
+    "Classification",
     "Config",
     "FittedModel",
+    "Forecaster",
     "Forecasting",
+    "Predictor",
     "Prior",
+    "Regression",
     "fit",
     "load",
     "prepare",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from forecastml.budget import Deadline
-from forecastml.calibration import calibrate, coverage, with_quantiles
+from forecastml.completion import Parts, completion
 from forecastml.config import Config, as_config
 from forecastml.errors import ConfigError
 from forecastml.learners.registry import get_learner
@@ -17,15 +17,13 @@ from forecastml.metrics import get_metric, metric_names
 from forecastml.model import FittedModel, Member
 from forecastml.prior import Prior, drawn_groups
 from forecastml.problem import Problem, state
-from forecastml.protocols import Truth
+from forecastml.protocols import Task, Truth
 from forecastml.search.ensemble import OutOfFold, Weights, combine, cross_fitted, group_weights
-from forecastml.search.evaluate import Evaluation, Refit, fit_guarded, predict_guarded
-from forecastml.search.intervals import Conformal
+from forecastml.search.evaluate import Evaluation, Refit
 from forecastml.search.log import ENSEMBLE, LogRow, scored, trial_row
 from forecastml.search.loop import Plan, Processes, Serial, refit_all, search
 from forecastml.search.strategy import Portfolio
 from forecastml.search.trial import FAILED, OK, Trial, usable
-from forecastml.task import Forecasting
 
 Listener = Callable[[dict[str, Any]], None]
 #: Under a time limit the search leaves this share, and so many seconds per out-of-fold value, for what comes after it.
@@ -51,7 +49,7 @@ class Choice:
 
 def fit(
     data: Any,
-    task: Forecasting,
+    task: Task,
     config: Config | str = "balanced",
     prior: Prior | None = None,
     listener: Listener | None = None,
@@ -71,11 +69,11 @@ def fit(
     return _run(problem, listener, keep_pooled=False)[0]
 
 
-def prepare(data: Any, task: Forecasting, config: Config | str = "balanced", listener: Listener | None = None) -> Prior:
+def prepare(data: Any, task: Task, config: Config | str = "balanced", listener: Listener | None = None) -> Prior:
     """Learn what groups share, on up to 1,000 of them drawn by the hash of their keys."""
     config, listener = as_config(config), listener or _silent
-    panel, _ = task.read(data)
-    sample = panel.take(drawn_groups(panel))
+    everything, _ = task.read(data)
+    sample = everything.take(drawn_groups(everything))
     problem = state(sample, task, config, None, Deadline.after(config.budget.seconds))
     model, choice = _run(problem, listener, keep_pooled=True)
     return _prior(problem, model, choice)
@@ -86,7 +84,7 @@ def _silent(event: dict[str, Any]) -> None:
 
 
 def _run(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple[FittedModel, Choice | None]:
-    listener({"event": "data", "series": len(problem.panel), "values": int(problem.panel.lengths.sum())})
+    listener({"event": "data", "items": len(problem.data), "values": problem.data.size})
     log, evaluation = run_search(problem, listener, keep_pooled)
     listener({"event": "ensemble", "models": len(usable(log))})
     choice = choose(problem, log, evaluation)
@@ -98,9 +96,7 @@ def _run(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple[Fitte
         log = [
             replace(t, state=FAILED, error=dropped[t.candidate.name]) if t.candidate.name in dropped else t for t in log
         ]
-    mean, truth = (choice.honest[:, 0], choice.oof.truth) if choice else (None, None)
-    conformal = calibrate(problem, mean, truth)
-    model = assemble(problem, choice, members, conformal, leaderboard_rows(problem, log, choice))
+    model = completion(problem).model(_parts(problem, choice, members, leaderboard_rows(problem, log, choice)))
     listener({"event": "done"})
     return model, choice
 
@@ -108,19 +104,19 @@ def _run(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple[Fitte
 def run_search(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple[list[Trial], Evaluation | None]:
     """Evaluate candidates on the folds until the portfolio or the budget ends."""
     total = len(problem.candidates)
-    listener({"event": "plan", "total": total, "folds": len(problem.folds)})
-    if not problem.folds:
+    listener({"event": "plan", "total": total, "folds": len(problem.cut.folds)})
+    if not problem.cut.folds:
         return [], None
     config, metric, deadline = problem.config, problem.task.scorer, problem.context.deadline
     if metric.needs_quantiles and config.budget.exit_score is not None:
         raise ConfigError(f"exit_score cannot be used with metric {metric.name!r}; choose a metric of point forecasts")
-    truth = Truth.stack([fold.truth for fold in problem.folds])
+    truth = Truth.stack([fold.truth for fold in problem.cut.folds])
     limit = None
     if config.budget.seconds is not None:
         after = max(AFTER_SEARCH_SHARE * config.budget.seconds, AFTER_SEARCH_COST * len(truth) * total)
         limit = max(deadline.remaining - after, deadline.remaining / 2)
     evaluation = Evaluation(
-        folds=problem.folds,
+        folds=problem.cut.folds,
         truth=truth,
         # Quantiles are made from the residuals of all folds, so candidates are first judged as point forecasts.
         metric=get_metric("mase") if metric.needs_quantiles else metric,
@@ -136,7 +132,9 @@ def run_search(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple
         budget=config.budget,
         executor=_executor(config),
         learners=get_learner,
-        values=int(problem.panel.lengths.sum()),
+        size=problem.data.size,
+        items=len(problem.data) if problem.data.separable else problem.data.n_groups,
+        patience=config.patience,
         round_size=config.round_size,
     )
     return search(plan, evaluation, lambda trial, done: _report(listener, trial, done, total)), evaluation
@@ -156,15 +154,16 @@ def choose(problem: Problem, log: Sequence[Trial], evaluation: Evaluation | None
     trials = tuple(usable(log))
     if not trials or evaluation is None:
         return None
-    truth, fallback, outputs = evaluation.truth, evaluation.fallback, ("mean",)
+    truth, fallback, outputs = evaluation.truth, evaluation.fallback, problem.context.outputs
     values = np.stack([trial.prediction for trial in trials])
     if problem.task.scorer.needs_quantiles:
-        outputs = problem.task.outputs
-        values = np.stack([with_quantiles(problem, v[:, 0], truth) for v in values])
-        fallback = with_quantiles(problem, fallback[:, 0], truth)
+        finished = completion(problem)
+        outputs = finished.outputs
+        values = np.stack([finished.complete(v, truth) for v in values])
+        fallback = finished.complete(fallback, truth)
     names = [trial.candidate.name for trial in trials]
     given = problem.prior.pooled_weights(names) if problem.prior else None
-    groups, greedy = problem.panel.n_groups, problem.config.greedy
+    groups, greedy = problem.data.n_groups, problem.config.greedy
     if problem.config.scope == "global":
         truth = replace(truth, group=np.zeros(len(truth), np.int64))
     oof = OutOfFold(values, fallback, outputs, truth, problem.task.scorer)
@@ -181,7 +180,8 @@ def refit_members(problem: Problem, choice: Choice | None) -> tuple[dict[str, Me
     """The trials with weight, fitted on all data, by name; and the reasons for those that failed."""
     if choice is None:
         return {}, {}
-    everyone = np.arange(len(problem.panel))
+    data = problem.data
+    everyone = np.arange(len(data) if data.separable else data.n_groups)
     shared = problem.prior.shared if problem.prior else {}
     deadline = problem.context.deadline
     context = replace(problem.context, deadline=replace(deadline, at=max(deadline.at, deadline.clock() + GRACE)))
@@ -190,33 +190,34 @@ def refit_members(problem: Problem, choice: Choice | None) -> tuple[dict[str, Me
     for trial, wanted in zip(choice.trials, (choice.weights.groups > 0).any(axis=0), strict=True):
         candidate = trial.candidate
         if wanted and candidate.name in shared:
-            members[candidate.name] = Member(candidate, shared[candidate.name][1].append(problem.panel), everyone)
+            members[candidate.name] = Member(candidate, shared[candidate.name][1].append(data), everyone)
         elif wanted:
             learner = get_learner(candidate.learner)
-            works.append(Refit(candidate, learner, problem.panel, context, trial.start))
+            works.append(Refit(candidate, learner, data, context, trial.start))
     dropped = {}
     for work, (outcome, reason) in zip(works, refit_all(works, _executor(problem.config)), strict=True):
         if outcome is None:
             dropped[work.candidate.name] = f"fit on all data failed: {reason}"
         else:
-            members[work.candidate.name] = Member(work.candidate, outcome.fitted, outcome.items)
+            members[work.candidate.name] = Member(work.candidate, outcome.fitted, outcome.served(len(everyone)))
     return members, dropped
 
 
 def leaderboard_rows(problem: Problem, log: Sequence[Trial], choice: Choice | None) -> tuple[LogRow, ...]:
     """What the model keeps of its trials, the ensemble first."""
-    items, levels = len(problem.panel), problem.task.quantiles
+    items, finished = len(problem.data), completion(problem)
     rows = {trial.candidate.name: trial_row(trial, items) for trial in log}
     for candidate in problem.candidates:
-        reason = "no series is long enough for a fold"
+        reason = "no series is long enough for a fold" if problem.data.separable else "too few rows for a fold"
         rows.setdefault(candidate.name, LogRow(candidate.name, "skipped", error=reason, items=items))
     if choice is None:
         return tuple(rows.values())
     truth, shares = choice.oof.truth, choice.weights.groups.mean(axis=0)
-    points = [np.where(np.isnan(v), choice.oof.fallback, v)[:, 0] for v in choice.oof.values]
-    values = np.stack([with_quantiles(problem, mean, truth) for mean in (choice.values[:, 0], *points)])
-    scores = scored(values, problem.task.outputs, truth, [get_metric(name) for name in metric_names()])
-    covered = [coverage(v, truth) for v in (with_quantiles(problem, choice.honest[:, 0], truth), *values[1:])]
+    filled = [np.where(np.isnan(v), choice.oof.fallback, v) for v in choice.oof.values]
+    values = np.stack([finished.complete(v, truth) for v in (choice.values, *filled)])
+    metrics = [get_metric(name) for name in metric_names(problem.task.name)]
+    scores = scored(values, finished.outputs, truth, metrics)
+    covered = [finished.coverage(v, truth) for v in (finished.complete(choice.honest, truth), *values[1:])]
     ensemble = LogRow(ENSEMBLE, OK, seconds=sum(row.seconds for row in rows.values()), items=items)
     judged = [ensemble, *(rows[trial.candidate.name] for trial in choice.trials)]
     done = [
@@ -225,7 +226,7 @@ def leaderboard_rows(problem: Problem, log: Sequence[Trial], choice: Choice | No
             scores=scores[i],
             weight=1.0 if i == 0 else float(shares[i - 1]),
             coverage=covered[i],
-            nominal=levels[-1] - levels[0],
+            nominal=finished.nominal,
         )
         for i, row in enumerate(judged)
     ]
@@ -233,38 +234,13 @@ def leaderboard_rows(problem: Problem, log: Sequence[Trial], choice: Choice | No
     return (done[0], *rows.values())
 
 
-def assemble(
-    problem: Problem,
-    choice: Choice | None,
-    members: dict[str, Member],
-    conformal: Conformal,
-    rows: tuple[LogRow, ...],
-) -> FittedModel:
-    """The model: members with their weights, a fallback for series that none of them can serve, intervals."""
-    context = replace(problem.context, deadline=Deadline())
-    fallback = fit_guarded(
-        get_learner("seasonal_naive"), problem.panel, {"season_length": problem.season_length}, context
-    )
-    first, _ = predict_guarded(fallback.fitted, problem.panel, 1)
-    cold = float(np.nanmean(first)) if not np.isnan(first).all() else 0.0
-    names = [trial.candidate.name for trial in choice.trials] if choice else []
-    members = {name: members[name] for name in names if name in members}
-    columns = [names.index(name) for name in members]
-    weights = choice.weights.groups[:, columns] if choice else np.zeros((problem.panel.n_groups, 0))
-    return FittedModel(
-        task=problem.task,
-        panel=problem.panel,
-        seasons=problem.seasons,
-        members=tuple(members.values()),
-        weights=weights,
-        fallback=fallback.fitted,
-        conformal=conformal,
-        lower=problem.task.lower_bounds(problem.panel),
-        judged=problem.in_folds(),
-        log=rows,
-        cold=np.full(len(problem.panel), cold),
-        findings=problem.findings,
-    ).trimmed()
+def _parts(problem: Problem, choice: Choice | None, members: dict[str, Member], rows: tuple[LogRow, ...]) -> Parts:
+    if choice is None:
+        return Parts((), np.zeros((problem.data.n_groups, 0)), rows, None, None)
+    names = [trial.candidate.name for trial in choice.trials]
+    kept = [name for name in names if name in members]
+    weights = choice.weights.groups[:, [names.index(name) for name in kept]]
+    return Parts(tuple(members[name] for name in kept), weights, rows, choice.honest, choice.oof.truth)
 
 
 def _prior(problem: Problem, model: FittedModel, choice: Choice | None) -> Prior:
@@ -282,12 +258,13 @@ def _prior(problem: Problem, model: FittedModel, choice: Choice | None) -> Prior
         if trial.candidate.learner not in problem.pooled_learners or trial.candidate.name in pooled
     ]
     return Prior(
-        like=problem.panel.select(np.empty(0, np.int64)),
-        splitter=problem.splitter,
-        seasons=problem.seasons,
+        task=problem.task,
+        like=problem.data.select(np.empty(0, np.int64)),
+        splitter=problem.cut.splitter,
+        seasons=problem.cut.seasons,
         candidates=tuple(tried),
         weights={t.candidate.name: float(w) for t, w in zip(choice.trials, choice.weights.pooled, strict=True)},
         shrinkage=choice.weights.shrinkage,
-        pool=model.conformal.pool,
+        pool=model.pool,
         shared=pooled,
     )

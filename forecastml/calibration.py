@@ -18,7 +18,7 @@ def calibrate(problem: Problem, mean: np.ndarray | None, truth: Truth | None) ->
     None: nothing could be judged; then the prior's pool, or a normal distribution that widens with the square root of
     the step, goes around the in-sample scale.
     """
-    panel, prior = problem.panel, problem.prior
+    panel, prior = problem.data, problem.prior
     if mean is None or truth is None:
         cube = np.full((len(panel), 0, problem.task.horizon), np.nan, dtype=np.float32)
         pool = prior.pool if prior else _uninformed(problem.task.horizon)
@@ -34,8 +34,8 @@ def calibrate(problem: Problem, mean: np.ndarray | None, truth: Truth | None) ->
 def with_quantiles(problem: Problem, mean: np.ndarray, truth: Truth) -> np.ndarray:
     """Point forecasts (rows,) -> (rows, 1 + levels): the quantiles of a fold come from the residuals of the others."""
     every = replace(truth, weight=np.ones(len(truth)))
-    means = residual_cube(mean, every, len(problem.panel)).astype(float)
-    cube = residual_cube(truth.y - mean, truth, len(problem.panel))
+    means = residual_cube(mean, every, len(problem.data)).astype(float)
+    cube = residual_cube(truth.y - mean, truth, len(problem.data))
     quantiles = out_of_fold_quantiles(means, cube, _in_sample(problem, truth), _window(problem), problem.task.quantiles)
     fold = np.searchsorted(np.unique(truth.fold), truth.fold)
     return np.column_stack([mean, quantiles[truth.series, fold, truth.step]])
@@ -51,7 +51,7 @@ def coverage(values: np.ndarray, truth: Truth) -> float:
 def _in_sample(problem: Problem, truth: Truth) -> np.ndarray:
     """In-sample scale of each series at each fold's cutoff, 1 where it takes no part: (series, folds)."""
     every = replace(truth, weight=np.ones(len(truth)))
-    cube = residual_cube(truth.scales["seasonal_error"], every, len(problem.panel))
+    cube = residual_cube(truth.scales["seasonal_error"], every, len(problem.data))
     return np.nan_to_num(cube[:, :, 0].astype(float), nan=1.0)
 
 

@@ -13,6 +13,8 @@ from forecastml.protocols import Candidate, Facts
 from forecastml.search.ensemble import Greedy
 
 BASELINES = ("naive", "seasonal_naive", "average", "seasonal_average", "drift")
+#: What runs in no time; a task takes those that know it.
+CHEAP = (*BASELINES, "dummy", "exponential_smoothing", "ridge", "logistic")
 
 #: From this many series on, the other series' residuals make up for few folds.
 MANY_SERIES = 30
@@ -21,25 +23,28 @@ MANY_SERIES = 30
 #: early a bad candidate stops.
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {
-        "learners": (*BASELINES, "exponential_smoothing"),
+        "learners": CHEAP,
         "per_learner": 1,
         "folds": 2,
         "few_series_folds": 4,
         "prune": 3.0,
+        "patience": 10.0,
     },
     "balanced": {
-        "learners": (*BASELINES, "exponential_smoothing", "light_gbm"),
+        "learners": (*CHEAP, "light_gbm", "elastic_net"),
         "per_learner": 2,
         "folds": 3,
         "few_series_folds": 6,
         "prune": 3.0,
+        "patience": 90.0,
     },
     "best": {
-        "learners": (*BASELINES, "exponential_smoothing", "light_gbm"),
+        "learners": (*CHEAP, "light_gbm", "elastic_net"),
         "per_learner": 6,
         "folds": 5,
         "few_series_folds": 10,
         "prune": None,
+        "patience": 900.0,
     },
 }
 
@@ -50,7 +55,8 @@ class Config:
 
     learners: names in the order of trial; per_learner: how many parameter sets of each; folds, few_series_folds: at
     most so many where the task says "auto", with many and with few series; prune: a candidate stops between folds once
-    its mean loss exceeds this multiple of the best; budget: limits of time and trials; greedy: the ensemble's
+    its mean loss exceeds this multiple of the best; patience: seconds that one candidate may need by its learner's
+    declared cost per series, when there is no limit of time; budget: limits of time and trials; greedy: the ensemble's
     settings; scope: "group" (weights per group, shrunk towards the pooled ones) or "global" (one set of weights);
     round_size: candidates asked at a time; workers: processes that evaluate candidates; threads: for a learner, when
     workers is 1 (more than one may stall where other programs keep the cores busy).
@@ -62,6 +68,7 @@ class Config:
     folds: int = 3
     few_series_folds: int = 6
     prune: float | None = 3.0
+    patience: float | None = None
     budget: Budget = field(default_factory=Budget)
     greedy: Greedy = field(default_factory=Greedy)
     scope: str = "group"
@@ -86,6 +93,9 @@ class Config:
         config = replace(cls(name=name, **{**PRESETS[name]}), **choices)
         if limits:
             config = replace(config, budget=replace(config.budget, **limits))
+        if allow:
+            # Who names a learner wants it, whatever it costs.
+            config = replace(config, patience=choices.get("patience"))
         allowed = check_names(allow) or config.learners
         blocked = set(check_names(block))
         return replace(config, learners=tuple(name for name in allowed if name not in blocked))

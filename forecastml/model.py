@@ -1,66 +1,57 @@
-"""`FittedModel`: what `fit` hands back. It forecasts, explains its choice, and can be cut, joined and saved."""
+"""`FittedModel`: what `fit` hands back, whatever the task: members, weights, and the log of what was tried."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from forecastml.data.checks import Finding
-from forecastml.data.extension import extend, extend_by_values, match, require_known, unknown_ahead
-from forecastml.data.panel import Panel
-from forecastml.errors import ConfigError, ForecastWarning, FutureError
+from forecastml.errors import ConfigError, ForecastWarning
 from forecastml.learners.registry import get_learner
 from forecastml.metrics import get_metric
-from forecastml.protocols import Candidate, Capabilities, Fitted
+from forecastml.protocols import Candidate, Capabilities, Dataset, Fitted, Task
 from forecastml.search.ensemble import combine
 from forecastml.search.evaluate import predict_guarded
-from forecastml.search.intervals import Conformal
-from forecastml.search.log import LogRow, merged
-from forecastml.task import Forecasting, checked_levels
+from forecastml.search.intervals import Pool
+from forecastml.search.log import LogRow
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Values of history that are kept beyond what the members look back on.
-KEPT_SEASONS = 2
-
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """A fitted candidate and the positions of the series that it serves: int64 (series served,)."""
+    """A fitted candidate and the positions of the items (series, or groups of rows) that it serves: int64."""
 
     candidate: Candidate
     fitted: Fitted
     items: np.ndarray
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """Those of its learner."""
+        return get_learner(self.candidate.learner).capabilities
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class FittedModel:
-    """A trained ensemble for a panel of series; frozen: every method returns something new.
+    """A trained ensemble; frozen: every method returns something new.
 
-    task: what it was trained for; panel: the tail of each series' history that members look back on; seasons: season
-    lengths; members, weights: float64 (groups, members); fallback: serves series that no member can; conformal:
-    intervals; lower: float64 (series,), bound of forecasts; judged: bool (series,), took part in a fold; log: the
-    leaderboard; findings: what was mended or looked wrong in the data; cold: float64 (series,), the forecast of
-    a series without a single value (the mean of the others).
+    task: what it was trained for; members; weights: float64 (groups, members); fallback: serves what no member can;
+    log: the leaderboard; findings: what was mended or looked wrong in the data. A `Forecaster` serves series, a
+    `Predictor` rows.
     """
 
-    task: Forecasting
-    panel: Panel
-    seasons: tuple[int, ...]
+    task: Task
     members: tuple[Member, ...]
     weights: np.ndarray
     fallback: Fitted
-    conformal: Conformal
-    lower: np.ndarray
-    judged: np.ndarray
     log: tuple[LogRow, ...]
-    cold: np.ndarray
     findings: tuple[Finding, ...] = ()
 
     def leaderboard(self, metric: str | None = None) -> pd.DataFrame:
@@ -89,148 +80,10 @@ class FittedModel:
             }
         )
 
-    def forecast(
-        self,
-        future: Any = None,
-        context: Any = None,
-        horizon: int | None = None,
-        quantiles: Sequence[float] | None = None,
-    ) -> pd.DataFrame:
-        """Forecast every series from its origin on.
-
-        future: table with the known covariates of the periods to forecast (its target, if any, is ignored); context:
-        rows after the training end, which move the origin without refitting; horizon: steps, None: as many as
-        `future` covers or as trained; more than trained are forecast in blocks, each going on from the one before,
-        and their intervals are the last step's, widened; quantiles: levels, None: those of the task.
-        Returns the series columns, the time column, "mean" and a column per level. Raises `FutureError` for rows that
-        do not continue the history, unknown series, or missing known covariates.
-        """
-        from forecastml.data.frames import forecast_frame
-
-        if context is not None:
-            return self.append(context).forecast(future, None, horizon, quantiles)
-        levels = self.task.quantiles if quantiles is None else checked_levels(quantiles)
-        panel, covered = self._with_future(future)
-        horizon = (covered or self.task.horizon) if horizon is None else horizon
-        if isinstance(horizon, bool) or not isinstance(horizon, (int, np.integer)) or horizon < 1:
-            raise ConfigError(f"horizon is {horizon!r}; give a whole number of 1 or more")
-        if horizon > self.task.horizon:
-            text = f"steps {self.task.horizon + 1} to {horizon} lie beyond the trained horizon: forecast in blocks"
-            warnings.warn(f"{text}, with the last step's intervals, widened", ForecastWarning, stacklevel=2)
-        gap = self.task.gap
-        if any("known" in _capabilities(member).covariates for member in self.members):
-            require_known(panel, gap + horizon)
-            if lacking := unknown_ahead(panel, gap + horizon):
-                warnings.warn(f"{lacking}; give their values for better forecasts", ForecastWarning, stacklevel=2)
-        mean = self._means(panel, gap + horizon)[:, gap:]
-        values = np.concatenate([mean[:, :, None], self.conformal.quantiles(mean, levels)], axis=2)
-        values = np.maximum(values, self.lower[:, None, None])
-        if self.task.integer:
-            values = np.rint(values)
-        step = panel.frequency.step
-        ordinals = panel.start[:, None] + (panel.lengths[:, None] + gap + np.arange(horizon)) * step
-        return forecast_frame(
-            panel, ordinals.ravel(), values.reshape(-1, values.shape[2]), ("mean", *(str(level) for level in levels))
-        )
-
-    def status(self) -> pd.DataFrame:
-        """How each series is served: series columns, state, model_used, reason.
-
-        state: "ok", "pooled" (too short for a fold: the weights are those of all series) or "fallback" (no member
-        could serve it: seasonal naive, last value, or the mean of the others); model_used: members by weight.
-        """
-        from forecastml.data.frames import to_frame
-
-        served = np.stack([self._served(m) for m in range(len(self.members))] or [np.zeros(len(self.panel), bool)])
-        weights = np.where(served.T, self.weights[self.panel.group], 0.0) if self.members else served.T * 0.0
-        states = np.where(weights.sum(axis=1) > 0, np.where(self.judged, "ok", "pooled"), "fallback")
-        reasons = {
-            "ok": "",
-            "pooled": "too short for a fold: weights of all series",
-            "fallback": "no member could serve it",
-        }
-        keys = {column: self.panel.keys[:, k] for k, column in enumerate(self.panel.schema.series)}
-        return to_frame(
-            {
-                **keys,
-                "state": list(states),
-                "model_used": [self._mixture(row) for row in weights],
-                "reason": [reasons[state] for state in states],
-            }
-        )
-
-    def append(self, context: Any) -> FittedModel:
-        """The model with its origin moved over newer rows; parameters, weights and intervals stay.
-
-        Members that cannot move are left out, the others' weights renormalised. Raises `FutureError` for older rows.
-        """
-        rows, _ = self.task.read(context, like=self.panel)
-        if not rows.lengths.any():
-            raise FutureError(
-                f"context: there is no value in column {self.task.target!r}; give the newer target values"
-            )
-        panel = extend(self.panel, rows, "context")
-        return replace(self._moved(panel), panel=panel).trimmed()
-
-    def take(self, groups: Sequence[int]) -> FittedModel:
-        """The model of these groups alone (positions), in this order; the leaderboard stays that of the run."""
-        groups = np.asarray(groups, dtype=np.int64)
-        if len(np.unique(groups)) < len(groups) or not np.isin(groups, np.arange(self.panel.n_groups)).all():
-            raise ConfigError(
-                f"groups are distinct positions from 0 to {self.panel.n_groups - 1}; got {groups.tolist()}"
-            )
-        index = np.concatenate([np.flatnonzero(self.panel.group == g) for g in groups] or [groups])
-        where = np.full(len(self.panel), -1, np.int64)
-        where[index] = np.arange(len(index))
-        members = []
-        for member in self.members:
-            wanted = np.flatnonzero(where[member.items] >= 0)
-            wanted = wanted[np.argsort(where[member.items[wanted]], kind="stable")]
-            members.append(Member(member.candidate, member.fitted.take(wanted), where[member.items[wanted]]))
-        return replace(
-            self,
-            panel=self.panel.take(groups).compact(),
-            members=tuple(members),
-            weights=self.weights[groups],
-            fallback=self.fallback.take(index),
-            conformal=self.conformal.take(index),
-            lower=self.lower[index],
-            judged=self.judged[index],
-            cold=self.cold[index],
-        )
-
-    def stack(self, others: Sequence[FittedModel]) -> FittedModel:
-        """This model and others in one; groups stay apart, leaderboards are averaged by series.
-
-        Raises `ConfigError` unless all have the same task, categories, seasons and residual pool, as models under one
-        prior and parts of one model have, and no series twice.
-        """
-        models = [self, *others]
-        _check_stackable(models)
-        series = np.cumsum([0, *(len(model.panel) for model in models)])
-        members: list[Member] = []
-        columns: list[np.ndarray] = []
-        groups = np.cumsum([0, *(model.panel.n_groups for model in models)])
-        for i, model in enumerate(models):
-            for k, member in enumerate(model.members):
-                column = np.zeros(groups[-1])
-                column[groups[i] : groups[i + 1]] = model.weights[:, k]
-                members.append(Member(member.candidate, member.fitted, member.items + series[i]))
-                columns.append(column)
-        joined, weights = _joined(members, columns)
-        return replace(
-            self,
-            panel=Panel.stack([model.panel for model in models]),
-            members=tuple(joined),
-            weights=np.stack(weights, axis=1) if weights else np.zeros((groups[-1], 0)),
-            fallback=self.fallback.stack([model.fallback for model in others]),
-            conformal=Conformal.stack([model.conformal for model in models]),
-            lower=np.concatenate([model.lower for model in models]),
-            judged=np.concatenate([model.judged for model in models]),
-            cold=np.concatenate([model.cold for model in models]),
-            log=merged([model.log for model in models]),
-            findings=tuple(finding for model in models for finding in model.findings),
-        )
+    @property
+    def pool(self) -> Pool | None:
+        """The residuals that groups share, None where there are no intervals."""
+        return None
 
     def save(self, path: str | Path) -> Path:
         """Write the model as a folder (JSON and arrays, no pickle); replaces an older model at the same place."""
@@ -238,121 +91,70 @@ class FittedModel:
 
         return save(self, Path(path))
 
-    def trimmed(self) -> FittedModel:
-        """The same model with no more history than its members look back on; forecasts keep every bit."""
-        season = max(self.seasons, default=1)
-        lookback = max([getattr(m.fitted, "lookback", 1) for m in self.members] + [KEPT_SEASONS * season])
-        return replace(self, panel=self.panel.last(lookback).compact())
+    def take(self, groups: Sequence[int]) -> Self:
+        """The model of these groups alone (positions), in this order; the leaderboard stays that of the run."""
+        raise NotImplementedError
 
-    def _moved(self, panel: Panel) -> FittedModel:
-        """Members and fallback with their origin at the end of `panel`; members that cannot move are left out."""
-        movable = [m for m, member in enumerate(self.members) if _capabilities(member).append]
-        members = []
-        for member in (self.members[m] for m in movable):
-            part = panel if len(member.items) == len(panel) else panel.select(member.items)
-            members.append(replace(member, fitted=member.fitted.append(part)))
-        weights = self.weights[:, movable]
-        return replace(self, members=tuple(members), weights=weights, fallback=self.fallback.append(panel))
+    def stack(self, others: Sequence[Self]) -> Self:
+        """This model and others in one; groups stay apart, leaderboards are averaged by items."""
+        raise NotImplementedError
 
-    def _with_future(self, future: Any) -> tuple[Panel, int]:
-        """The panel with known covariates of `future`, and how many steps after the gap `future` covers."""
-        if future is None:
-            return self.panel, 0
-        rows, _ = self.task.read(future, like=self.panel)
-        # A target among the future rows is what will be compared with the forecast: it must not be looked at.
-        rows = replace(rows, end=rows.begin)
-        _refuse_hole(self.panel, rows, 0 if self.task.known else self.task.gap)
-        panel = extend(self.panel, rows, "future")
-        ahead = panel.known_end - panel.known_begin - panel.lengths - self.task.gap
-        return panel, int(ahead.max(initial=0))
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """What is special to this kind of model, as arrays and JSON values, for `restore`."""
+        raise NotImplementedError
 
-    def _means(self, panel: Panel, steps: int) -> np.ndarray:
-        """Point forecasts (series, steps), in blocks of the trained horizon."""
-        block = self.task.gap + self.task.horizon
-        model, parts, done = self, [], 0
-        while True:
-            size = min(block, steps - done)
-            values = model._combined(panel, size)
-            parts.append(values)
-            done += size
-            if done >= steps:
-                return np.concatenate(parts, axis=1)
-            panel = extend_by_values(panel, values)
-            model = model._moved(panel)
+    @classmethod
+    def restore(cls, core: Mapping[str, Any], arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> Self:
+        """The inverse of `state`; core: the fields of `FittedModel`."""
+        raise NotImplementedError
 
-    def _combined(self, panel: Panel, steps: int) -> np.ndarray:
-        series = len(panel)
-        last_resort = self.fallback.predict(panel, steps, ("mean",)).mean.reshape(series, steps)
-        last_resort = np.where(np.isnan(last_resort), self.cold[:, None], last_resort)
-        values = np.full((len(self.members), series, steps), np.nan)
+    def _mixed(self, inputs: Dataset, steps: int, outputs: tuple[str, ...], last_resort: np.ndarray) -> np.ndarray:
+        """The members' predictions by their weights: (items * steps, outputs); `last_resort` where none has any."""
+        count = len(inputs)
+        values = np.full((len(self.members), count, steps * len(outputs)), np.nan)
         for m, member in enumerate(self.members):
-            part = panel if len(member.items) == series else panel.select(member.items)
-            mean, reason = predict_guarded(member.fitted, part, steps)
+            items = member.items if inputs.separable else np.arange(count)
+            part = inputs if len(items) == count else inputs.select(items)
+            found, reason = predict_guarded(member.fitted, part, steps, outputs)
             if reason:
-                warnings.warn(f"{member.candidate.name} is left out: {reason}", ForecastWarning, stacklevel=5)
-            values[m, member.items] = mean
-        values = values.reshape(len(self.members), series * steps, 1)
-        weights = np.repeat(self.weights[panel.group].T, steps, axis=1)
-        return combine(values, weights, last_resort.reshape(-1, 1)).reshape(series, steps)
-
-    def _served(self, m: int) -> np.ndarray:
-        member = self.members[m]
-        served = np.zeros(len(self.panel), bool)
-        served[member.items] = [status == "ok" for status in member.fitted.status]
-        return served
-
-    def _mixture(self, weights: np.ndarray) -> str:
-        if not weights.sum() > 0:
-            return "fallback"
-        order = np.argsort(-weights, kind="stable")
-        shares = weights / weights.sum()
-        return " + ".join(f"{shares[m]:.2f} {self.members[m].candidate.name}" for m in order if shares[m] > 0)
+                warnings.warn(f"{member.candidate.name} is left out: {reason}", ForecastWarning, stacklevel=6)
+            values[m, items] = found.reshape(len(items), -1)
+        values = values.reshape(len(self.members), count * steps, len(outputs))
+        return combine(values, np.repeat(self.weights[inputs.group].T, steps, axis=1), last_resort)
 
 
-def _capabilities(member: Member) -> Capabilities:
-    return get_learner(member.candidate.learner).capabilities
+def checked_groups(groups: Sequence[int], count: int) -> np.ndarray:
+    """Positions of groups as int64, or `ConfigError` for one that is not there or comes twice."""
+    groups = np.asarray(groups, dtype=np.int64)
+    if len(np.unique(groups)) < len(groups) or not np.isin(groups, np.arange(count)).all():
+        raise ConfigError(f"groups are distinct positions from 0 to {count - 1}; got {groups.tolist()}")
+    return groups
 
 
-def _check_stackable(models: Sequence[FittedModel]) -> None:
-    first = models[0]
-    for model in models[1:]:
-        for what, same in (
-            ("task", model.task == first.task),
-            ("categories", dict(model.panel.categories) == dict(first.panel.categories)),
-            ("seasons", model.seasons == first.seasons),
-            ("residual pool", model.conformal.pool.equals(first.conformal.pool)),
-        ):
-            if not same:
-                raise ConfigError(f"models to stack differ in their {what}; train them under one prior")
-    keys = [tuple(key) for model in models for key in model.panel.keys]
-    if len(set(keys)) < len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ConfigError(f"series {', '.join(twice)} is in more than one of the models to stack")
+def check_alike(models: Sequence[FittedModel], parts: Mapping[str, Sequence[Any]]) -> None:
+    """Raise `ConfigError` unless the models to stack have the same task and equal parts (by name, one per model)."""
+    for what, values in {"task": [model.task for model in models], **parts}.items():
+        if any(value != values[0] for value in values[1:]):
+            raise ConfigError(f"models to stack differ in their {what}; train them under one prior")
 
 
-def _refuse_hole(panel: Panel, rows: Panel, gap: int) -> None:
-    """Raise `FutureError` when future rows start later than `gap` periods after the one that follows the origin."""
-    position = match(panel, rows, "future")
-    there = np.flatnonzero(position >= 0)
-    late = rows.start[position[there]] > (panel.last_ordinal + (1 + gap) * panel.frequency.step)[there]
-    if late.any():
-        i = there[np.flatnonzero(late)[0]]
-        steps = int((rows.start[position[i]] - panel.last_ordinal[i]) // panel.frequency.step) - 1
-        raise FutureError(
-            f"future: {int(late.sum())} series start after a hole; {panel.label(i)} lacks the {steps} periods between "
-            "the model's last row and the first future one: give them as context"
-        )
+def stacked_members(models: Sequence[FittedModel], items: Sequence[int]) -> tuple[tuple[Member, ...], np.ndarray]:
+    """The members of several models and their weights over all groups; items: how many each model serves.
 
-
-def _joined(members: Sequence[Member], columns: Sequence[np.ndarray]) -> tuple[list[Member], list[np.ndarray]]:
-    """Members of the same candidate become one where their fitted objects can be stacked."""
-    by_name: dict[str, list[int]] = {}
-    for i, member in enumerate(members):
-        by_name.setdefault(member.candidate.name, []).append(i)
-    joined, weights = [], []
-    for same in by_name.values():
-        first, *rest = (members[i] for i in same)
+    Members of the same candidate become one.
+    """
+    shift, groups = np.cumsum([0, *items]), np.cumsum([0, *(len(model.weights) for model in models)])
+    by_name: dict[str, list[Member]] = {}
+    columns: dict[str, np.ndarray] = {}
+    for i, model in enumerate(models):
+        for k, member in enumerate(model.members):
+            name = member.candidate.name
+            by_name.setdefault(name, []).append(Member(member.candidate, member.fitted, member.items + shift[i]))
+            column = columns.setdefault(name, np.zeros(groups[-1]))
+            column[groups[i] : groups[i + 1]] = model.weights[:, k]
+    joined = []
+    for first, *rest in by_name.values():
         fitted = first.fitted.stack([member.fitted for member in rest]) if rest else first.fitted
-        joined.append(Member(first.candidate, fitted, np.concatenate([members[i].items for i in same])))
-        weights.append(np.sum([columns[i] for i in same], axis=0))
-    return joined, weights
+        joined.append(Member(first.candidate, fitted, np.concatenate([m.items for m in (first, *rest)])))
+    weights = np.stack(list(columns.values()), axis=1) if columns else np.zeros((groups[-1], 0))
+    return tuple(joined), weights

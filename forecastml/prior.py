@@ -8,30 +8,29 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from forecastml.data.panel import Panel
-from forecastml.protocols import Candidate, Fitted
+from forecastml.protocols import Candidate, Dataset, Fitted, Splitter, Task
 from forecastml.search.ensemble import Weights
 from forecastml.search.intervals import Pool
-from forecastml.splits import RollingOrigin
 
 
 @dataclass(frozen=True, eq=False)
 class Prior:
     """Learned once by `prepare` on up to 1,000 groups; with it, a group's result depends on its own rows alone.
 
-    like: a panel without series that carries schema, frequency, time zone and category codes; splitter: the rolling
-    origin with its cutoff rule made explicit; seasons: season lengths; candidates: what is tried; weights: pooled
-    weights by candidate name; shrinkage: of group weights; pool: of residuals; shared: pooled learners by candidate
-    name, one fitted per fold (oldest first) and a final one.
+    task: what it was prepared for; like: data without items that carry schema, frequency, time zone, category codes and
+    classes; splitter: with its choices made explicit; seasons: season lengths; candidates: what is tried; weights:
+    pooled weights by candidate name; shrinkage: of group weights; pool: of residuals, None for rows; shared: pooled
+    learners by candidate name, one fitted per fold (oldest first) and a final one.
     """
 
-    like: Panel
-    splitter: RollingOrigin
+    task: Task
+    like: Dataset
+    splitter: Splitter
     seasons: tuple[int, ...]
     candidates: tuple[Candidate, ...]
     weights: Mapping[str, float]
     shrinkage: float
-    pool: Pool
+    pool: Pool | None
     shared: Mapping[str, tuple[tuple[Fitted, ...], Fitted]] = field(default_factory=dict)
 
     def pooled_weights(self, names: list[str]) -> Weights:
@@ -44,10 +43,10 @@ class Prior:
     def fingerprint(self) -> str:
         """A hash of the content, for the fingerprint of a run."""
         digest = hashlib.sha256()
-        parts = (self.like.schema, self.like.frequency, self.like.tz, sorted(self.like.categories.items()))
         rest = (self.splitter, self.seasons, [c.name for c in self.candidates], sorted(self.weights.items()))
-        digest.update(repr((parts, rest, self.shrinkage, self.pool.ratio)).encode())
-        digest.update(self.pool.profile.tobytes() + self.pool.table.tobytes())
+        digest.update(repr((self.task, self.like.signature, rest, self.shrinkage)).encode())
+        if self.pool is not None:
+            digest.update(repr(self.pool.ratio).encode() + self.pool.profile.tobytes() + self.pool.table.tobytes())
         for name, (folds, final) in sorted(self.shared.items()):
             for fitted in (*folds, final):
                 arrays, values = fitted.state()
@@ -57,10 +56,10 @@ class Prior:
         return digest.hexdigest()
 
 
-def drawn_groups(panel: Panel, limit: int = 1000) -> np.ndarray:
-    """Up to `limit` groups drawn by the hash of their first series' key: the same for every order of the rows."""
-    _, first = np.unique(panel.group, return_index=True)
+def drawn_groups(data: Dataset, limit: int = 1000) -> np.ndarray:
+    """Up to `limit` groups drawn by the hash of their first item's key: the same for every order of the rows."""
+    _, first = np.unique(data.group, return_index=True)
     if len(first) <= limit:
         return np.arange(len(first))
-    digests = [hashlib.sha256("\x1f".join(panel.keys[i]).encode()).digest() for i in first]
+    digests = [hashlib.sha256("\x1f".join(data.keys[i]).encode()).digest() for i in first]
     return np.sort(np.array(sorted(range(len(first)), key=lambda g: digests[g])[:limit]))

@@ -1,7 +1,7 @@
 """The architecture on one page: what the parts are, what they hand to each other, and nothing of how.
 
     data = task.read(table)                        a Dataset: `Panel` or `Table`
-    folds = task.folds(data)                       Fold: train, inputs, truth; oldest first
+    folds = task.cut(data, most).folds             Fold: train, inputs, truth; oldest first
     trial = evaluate(candidate, folds, metric)     out-of-fold Prediction and losses of one Candidate
     weights = ensemble.select(oof, truth, metric)  by predictions alone, never by models
     model = members refitted on all of data        Fitted: predict, append, take, stack, state
@@ -28,11 +28,17 @@ R = TypeVar("R")
 class Dataset(Protocol):
     """What every task learns from: items (series or rows) that belong to groups.
 
-    separable: items are fitted apart from each other, and those of a fold's `train` are those of its `inputs` (series).
-    Rows are not: what is learned from some predicts others.
+    separable: items are fitted apart from each other, and those of a fold's `train` are those of its `inputs` (series);
+    rows are not: what is learned from some predicts others. keys: object (items, key columns), of the item's group or
+    finer; size: number of values, by which learners state their cost; signature: what two of them must share to be read
+    and served alike.
     """
 
     group: np.ndarray
+    keys: np.ndarray
+    n_groups: int
+    size: int
+    signature: tuple[Any, ...]
     separable: bool
 
     def __len__(self) -> int: ...
@@ -121,6 +127,16 @@ class Splitter(Protocol):
     def folds(self, data: Any) -> list[Fold]: ...
 
 
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """How a dataset is cut for validation: the splitter with every choice made explicit, its folds (oldest first), and
+    the season lengths found in the earliest of them, primary first."""
+
+    splitter: Splitter
+    folds: tuple[Fold, ...]
+    seasons: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What a learner can do. Some of it the search and the model go by, all of it the contract suite holds it to.
@@ -172,8 +188,8 @@ class FitContext:
 class Facts:
     """What a learner may look at to state its space; taken from the earliest training window.
 
-    items: number of series (or rows); shortest, longest: values per series; seasons as in `FitContext`; positive:
-    every known target is above zero; covariates: kinds that the data has.
+    items: number of series (or rows); shortest, longest: values per series (rows); seasons as in `FitContext`;
+    positive: every known target is above zero; covariates: kinds that the data has; separable: as in `Dataset`.
     """
 
     task: str
@@ -184,10 +200,11 @@ class Facts:
     seasons: tuple[int, ...] = ()
     positive: bool = False
     covariates: frozenset[str] = frozenset()
+    separable: bool = True
 
 
 class Fitted(Protocol):
-    """What fitting returns: frozen, complete, with an origin.
+    """What fitting returns: frozen, complete, with an origin. Its items are series, or groups of rows.
 
     status: one entry per item, "ok" or the reason why there is no forecast. A forecaster whose `predict` reads history
     from `inputs` also has `lookback`, the number of values it reads; the model keeps no more.
@@ -282,6 +299,41 @@ class Candidate:
         """`seasonal_naive(season_length=24)`; the bare learner name without parameters."""
         inner = ", ".join(f"{key}={value}" for key, value in self.params.items())
         return f"{self.learner}({inner})" if inner else self.learner
+
+
+class Task(Protocol):
+    """What kind of problem is solved and how: a value object of the user's choices, with no data in it.
+
+    name: the kind ("forecasting"), as in `Capabilities.tasks`; metric: name of the one that candidates are judged by.
+    """
+
+    name: str
+    metric: str
+
+    @property
+    def scorer(self) -> Metric:
+        """The metric by name."""
+        ...
+
+    def read(self, source: Any, like: Any = None) -> tuple[Any, tuple[Any, ...]]:
+        """A table as a dataset, and what was found; `like`: the dataset that it continues."""
+        ...
+
+    def cut(self, data: Any, most_folds: Callable[[int], int]) -> Cut:
+        """The validation of these data; most_folds: number of items -> the most folds where the user leaves it open."""
+        ...
+
+    def facts(self, data: Any, cut: Cut) -> Facts:
+        """What learners may look at to state their spaces."""
+        ...
+
+    def context(self, data: Any, seasons: tuple[int, ...]) -> FitContext:
+        """What fits may know, without the limits of the run."""
+        ...
+
+    def fallback(self, seasons: tuple[int, ...] = ()) -> Candidate:
+        """The candidate that always answers."""
+        ...
 
 
 class Strategy(Protocol):

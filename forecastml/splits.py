@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forecastml.data.panel import Panel
+from forecastml.data.table import Table
 from forecastml.errors import ConfigError
 from forecastml.kernels.seasonality import naive2
-from forecastml.metrics import scales
+from forecastml.metrics import row_scales, scales
 from forecastml.protocols import Fold, Truth
 
 #: Share of the series that must end within one horizon of the last date for a common origin.
@@ -149,3 +150,82 @@ class RollingOrigin:
             fold=np.full(len(series), index),
             step=step,
         )
+
+
+@dataclass(frozen=True)
+class KFold:
+    """Rows in `n_folds` parts, each held out once, drawn by `seed` and alike in every group.
+
+    n_folds "auto": 10 below 1,000 rows, else 3. stratified: each part has every class in its share; there are then no
+    more folds than rows of the rarest class, but 2 at least. A group's parts depend on its own rows alone.
+    """
+
+    n_folds: int | str = "auto"
+    stratified: bool = False
+    seed: int = 0
+
+    def resolve(self, table: Table) -> KFold:
+        """A copy with the number of folds made explicit."""
+        folds = self.n_folds
+        if folds == "auto":
+            folds = 10 if len(table) < 1000 else 3
+        rarest = np.unique(table.y, return_counts=True)[1].min() if self.stratified else len(table)
+        return replace(self, n_folds=int(max(2, min(folds, rarest))))
+
+    def folds(self, table: Table) -> list[Fold]:
+        """The folds in which rows are held out and others are left to learn from."""
+        plan = self.resolve(table)
+        part = _drawn_order(table, self.seed, self.stratified) % plan.n_folds
+        return [_row_fold(table, k, part == k) for k in range(plan.n_folds) if 0 < (part == k).sum() < len(table)]
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """A share of the rows held out once, drawn by `seed`; stratified as in `KFold`."""
+
+    share: float = 0.1
+    stratified: bool = False
+    seed: int = 0
+
+    def resolve(self, table: Table) -> Holdout:
+        """Nothing is left open."""
+        return self
+
+    def folds(self, table: Table) -> list[Fold]:
+        """The one fold."""
+        every = max(2, round(1 / self.share))
+        return [_row_fold(table, 0, _drawn_order(table, self.seed, self.stratified) % every == 0)]
+
+
+def _drawn_order(table: Table, seed: int, stratified: bool) -> np.ndarray:
+    """Place of each row in a random order of its group (of its class in its group): int64 (rows,)."""
+    stratum = table.y if stratified else np.zeros(len(table))
+    rank = _place_within(np.lexsort((stratum, table.group)), table.group, stratum)
+    # The first draws of a generator do not depend on how many follow, so that a group alone is drawn alike.
+    draws = np.random.default_rng(seed).random(int(rank.max(initial=0)) + 1)[rank]
+    # Strata go on where the one before stopped, so that small ones do not all end in the first part.
+    return _place_within(np.lexsort((draws, stratum, table.group)), table.group, np.zeros(len(table)))
+
+
+def _place_within(order: np.ndarray, group: np.ndarray, stratum: np.ndarray) -> np.ndarray:
+    """Place of each row among those of its group and stratum, when all are visited in `order`."""
+    changes = (np.diff(group[order]) != 0) | (np.diff(stratum[order]) != 0)
+    first = np.concatenate([[0], np.flatnonzero(changes) + 1, [len(order)]])
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order)) - np.repeat(first[:-1], np.diff(first))
+    return place
+
+
+def _row_fold(table: Table, index: int, held: np.ndarray) -> Fold:
+    rows = np.flatnonzero(held)
+    inputs, group = table.select(rows), table.group[rows]
+    truth = Truth(
+        y=inputs.y,
+        weight=np.ones(len(rows)) if inputs.weight is None else inputs.weight,
+        series=group,
+        group=group,
+        fold=np.full(len(rows), index),
+        step=np.zeros(len(rows), np.int64),
+        scales={name: scale[group] for name, scale in row_scales(table).items()},
+    )
+    return Fold(index, rows, np.zeros(len(rows), np.int64), table.select(~held), inputs, truth)

@@ -1,7 +1,7 @@
 """A model on disk: a folder of JSON and arrays, with a hash of every file; no pickle.
 
 manifest.json   format, versions, sha256 of the other files
-model.json      task, schema, frequency, keys, leaderboard, members
+model.json      task, leaderboard, members, and what is special to the kind of model (schema, keys, classes, ...)
 member_K.json   values of member K (LightGBM models as their text)
 arrays.npz      every array: "panel.target", "weights", "member_0.<name>", ...
 """
@@ -23,21 +23,20 @@ from typing import Any
 import numpy as np
 
 from forecastml.data.checks import Finding
-from forecastml.data.panel import Panel
-from forecastml.data.schema import Frequency, Schema
 from forecastml.errors import ConfigError, CorruptModelError, ModelFormatError, NewerFormatError
+from forecastml.forecaster import Forecaster
 from forecastml.learners.registry import get_learner
 from forecastml.model import FittedModel, Member
+from forecastml.predictor import Predictor
 from forecastml.protocols import Candidate, Fitted
-from forecastml.search.intervals import Conformal, Pool
 from forecastml.search.log import LogRow
-from forecastml.task import Forecasting
+from forecastml.task import task_from_json, task_to_json
 
-#: Version of the layout above; a newer one is refused, older ones are read.
-FORMAT = 1
+#: Version of the layout above; a newer one is refused, older ones are read. 1: models of series alone.
+FORMAT = 2
 MANIFEST = "manifest.json"
-MODEL_ARRAYS = ("weights", "lower", "judged", "cold")
-PANEL_ARRAYS = ("target", "begin", "end", "start", "group", "known", "known_begin", "known_end", "past", "static")
+#: Kind of model on disk -> class.
+KINDS: dict[str, type[FittedModel]] = {"forecaster": Forecaster, "predictor": Predictor}
 
 
 def save(model: FittedModel, path: Path) -> Path:
@@ -139,16 +138,11 @@ def _verified(path: Path) -> dict[str, bytes]:
 
 
 def _files(model: FittedModel) -> dict[str, bytes]:
-    panel = model.panel
-    arrays = {f"panel.{name}": getattr(panel, name) for name in PANEL_ARRAYS}
-    if panel.weight is not None:
-        arrays["panel.weight"] = panel.weight
-    arrays |= {name: getattr(model, name) for name in MODEL_ARRAYS}
-    arrays |= {"scale": model.conformal.scale, "residuals": model.conformal.residuals}
-    arrays |= {"pool.profile": model.conformal.pool.profile, "pool.table": model.conformal.pool.table}
+    arrays, special = model.state()
+    arrays["weights"] = model.weights
     files = {}
     for k, member in enumerate(model.members):
-        if not get_learner(member.candidate.learner).capabilities.native_state:
+        if not member.capabilities.native_state:
             raise ConfigError(
                 f"{member.candidate.name} has no native state and cannot be saved; block it and fit again"
             )
@@ -160,17 +154,12 @@ def _files(model: FittedModel) -> dict[str, bytes]:
     files["arrays.npz"] = buffer.getvalue()
     files["model.json"] = _json(
         {
-            "task": model.task.to_json(),
-            "schema": asdict(panel.schema),
-            "frequency": asdict(panel.frequency),
-            "tz": panel.tz,
-            "keys": panel.keys.tolist(),
-            "categories": {column: list(values) for column, values in panel.categories.items()},
-            "seasons": list(model.seasons),
-            "ratio": model.conformal.pool.ratio,
+            "kind": next(kind for kind, cls in KINDS.items() if isinstance(model, cls)),
+            "task": task_to_json(model.task),
             "members": [{"learner": m.candidate.learner, "params": dict(m.candidate.params)} for m in model.members],
             "log": [row.to_json() for row in model.log],
             "findings": [asdict(finding) for finding in model.findings],
+            **special,
         }
     )
     return files
@@ -192,33 +181,20 @@ def _restored(learner: str, prefix: str, arrays: Mapping[str, np.ndarray], value
 def _model(
     values: dict[str, Any], arrays: dict[str, np.ndarray], members: list[dict[str, Any]], fallback: dict[str, Any]
 ) -> FittedModel:
-    schema = values["schema"]
-    schema = {name: tuple(v) if isinstance(v, list) else v for name, v in schema.items()}
-    panel = Panel(
-        **{name: arrays[f"panel.{name}"] for name in PANEL_ARRAYS},
-        frequency=Frequency(**values["frequency"]),
-        keys=np.array(values["keys"], dtype=object).reshape(len(values["keys"]), -1),
-        schema=Schema(**schema),
-        weight=arrays.get("panel.weight"),
-        tz=values["tz"],
-        categories={column: tuple(v) for column, v in values["categories"].items()},
-    )
-    pool = Pool(arrays["pool.profile"], float(values["ratio"]), arrays["pool.table"])
     candidates = [Candidate(m["learner"], m["params"]) for m in values["members"]]
-    return FittedModel(
-        task=Forecasting.from_json(values["task"]),
-        panel=panel,
-        seasons=tuple(values["seasons"]),
-        members=tuple(
+    task = task_from_json(values["task"])
+    core = {
+        "task": task,
+        "members": tuple(
             Member(c, _restored(c.learner, f"member_{k}", arrays, members[k]), arrays[f"member_{k}.items"])
             for k, c in enumerate(candidates)
         ),
-        **{name: arrays[name] for name in MODEL_ARRAYS},
-        fallback=_restored("seasonal_naive", "fallback", arrays, fallback),
-        conformal=Conformal(pool, arrays["scale"], arrays["residuals"]),
-        log=tuple(LogRow.from_json(row) for row in values["log"]),
-        findings=tuple(Finding(**finding) for finding in values["findings"]),
-    )
+        "weights": arrays["weights"],
+        "fallback": _restored(task.fallback().learner, "fallback", arrays, fallback),
+        "log": tuple(LogRow.from_json(row) for row in values["log"]),
+        "findings": tuple(Finding(**finding) for finding in values["findings"]),
+    }
+    return KINDS[values.get("kind", "forecaster")].restore(core, arrays, values)
 
 
 def _json(value: Any) -> bytes:

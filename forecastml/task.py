@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
 from forecastml.data.checks import Finding
 from forecastml.data.panel import Panel, extent
 from forecastml.data.schema import Schema, names
-from forecastml.errors import ConfigError
-from forecastml.metrics import get_metric, scales
-from forecastml.protocols import Facts, Fold, Metric
-from forecastml.splits import RollingOrigin
+from forecastml.data.table import Table
+from forecastml.errors import ConfigError, DataError
+from forecastml.metrics import get_metric, metric_names, scales
+from forecastml.protocols import Candidate, Cut, Facts, FitContext, Fold, Metric, Splitter, Task
+from forecastml.splits import Holdout, KFold, RollingOrigin
 
+#: From so many rows on, one part held out tells enough.
+HOLDOUT_ROWS = 20_000
 #: 0.1, 0.2, ..., 0.9
 DECILES = tuple(round(0.1 * k, 1) for k in range(1, 10))
 
@@ -28,6 +31,7 @@ class Forecasting:
     series); group: key columns whose series share an ensemble (none: each series its own); known, past, static:
     covariates known in the future / up to the origin / constant per series; weight: row weights; freq: pandas alias
     or integer step (None: inferred); season: season lengths in steps (None: found in the data; () or 1: none);
+    holidays: country codes whose holidays count ("US", "DE-BY" with a subdivision);
     metric: see `forecastml.metrics.metric_names()`; n_folds, step: of the rolling origin, "auto" by the rule of
     `RollingOrigin`; gap: periods after the last known value that are not forecast; quantiles: levels of the
     intervals; integer: round forecasts; lower: bound of forecasts ("auto": 0 for series that never were negative,
@@ -47,6 +51,7 @@ class Forecasting:
     weight: str | None = None
     freq: str | int | None = None
     season: int | Sequence[int] | None = None
+    holidays: str | Sequence[str] | None = None
     metric: str = "mase"
     n_folds: int | str = "auto"
     step: int | str = "auto"
@@ -55,8 +60,10 @@ class Forecasting:
     integer: bool = False
     lower: float | str | None = "auto"
 
+    name: ClassVar[str] = "forecasting"
+
     def __post_init__(self) -> None:
-        for name in ("series", "group", "known", "past", "static"):
+        for name in ("series", "group", "known", "past", "static", "holidays"):
             object.__setattr__(self, name, names(getattr(self, name)))
         object.__setattr__(self, "quantiles", checked_levels(self.quantiles))
         if not self.quantiles:
@@ -75,7 +82,7 @@ class Forecasting:
                 _whole(name, getattr(self, name), least=1)
         if self.lower not in (None, "auto") and not isinstance(self.lower, (int, float)):
             raise ConfigError(f"lower is {self.lower!r}; give a number, None or 'auto'")
-        get_metric(self.metric)
+        _checked_metric(self.metric, self.name)
         _ = self.schema
 
     @property
@@ -106,7 +113,37 @@ class Forecasting:
         """Read a table into a panel and say what was found; raises `DataError` with the remedy."""
         from forecastml.data.frames import read_panel
 
-        return read_panel(source, self.schema, like=like, freq=None if like is not None else self.freq)
+        panel, findings = read_panel(source, self.schema, like=like, freq=None if like is not None else self.freq)
+        if like is None and not panel.lengths.any():
+            raise DataError(f"column {self.target!r} holds no number at all; check the target column")
+        return panel, findings
+
+    def cut(self, data: Panel, most_folds: Callable[[int], int]) -> Cut:
+        """Rolling origins with every "auto" made explicit, and the seasons."""
+        splitter = self.splitter(data, most_folds(len(data)))
+        folds = tuple(splitter.folds(data))
+        seasons = self.seasons(data, folds)
+        primary = seasons[0] if seasons else 1
+        if primary != splitter.season_length:
+            # The scale of MASE follows the season that was found; the cutoffs stay where they are.
+            splitter = replace(splitter, season_length=primary)
+            folds = tuple(splitter.folds(data))
+        return Cut(splitter, folds, seasons)
+
+    def context(self, data: Panel, seasons: tuple[int, ...]) -> FitContext:
+        """Point forecasts of the gap and the horizon; quantiles are made from residuals."""
+        return FitContext(
+            horizon=self.gap + self.horizon,
+            gap=self.gap,
+            outputs=("mean",),
+            seasons=seasons,
+            metric=self.scorer.name,
+            holidays=self.holidays,
+        )
+
+    def fallback(self, seasons: tuple[int, ...] = ()) -> Candidate:
+        """The seasonal naive."""
+        return Candidate("seasonal_naive", {"season_length": (*seasons, 1)[0]})
 
     def splitter(self, panel: Panel, most_folds: int) -> RollingOrigin:
         """The rolling origin with every "auto" made explicit for this panel."""
@@ -136,19 +173,19 @@ class Forecasting:
             return propose_seasons(window)
         return detect_seasons(window, natural, expected=natural[0])
 
-    def facts(self, panel: Panel, folds: Sequence[Fold], seasons: tuple[int, ...]) -> Facts:
+    def facts(self, data: Panel, cut: Cut) -> Facts:
         """What learners may look at to state their spaces, from the earliest training window."""
-        window = earliest(panel, folds)
+        window = earliest(data, cut.folds)
         lengths = window.lengths[window.lengths > 0]
-        covariates = [kind for kind in ("known", "past", "static") if getattr(panel.schema, kind)]
+        covariates = [kind for kind in ("known", "past", "static") if getattr(data.schema, kind)]
         smallest = extent(window)[0]
         return Facts(
-            task="forecasting",
+            task=self.name,
             horizon=self.gap + self.horizon,
             items=len(window),
             shortest=int(lengths.min(initial=0)),
             longest=int(lengths.max(initial=0)),
-            seasons=seasons,
+            seasons=cut.seasons,
             positive=bool(len(smallest)) and bool(np.nanmin(smallest) > 0),
             covariates=frozenset(covariates),
         )
@@ -165,14 +202,106 @@ class Forecasting:
             return np.full(len(panel), float(self.lower))
         return np.where(extent(panel)[0] >= 0, 0.0, -np.inf)
 
-    def to_json(self) -> dict[str, Any]:
-        """All fields as JSON values."""
-        return asdict(self)
 
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Forecasting:
-        """The inverse of `to_json`."""
-        return cls(**values)
+@dataclass(frozen=True)
+class _OfRows:
+    """What classification and regression share.
+
+    target: column to predict; features: numeric columns to predict from (none: every other column); group: key columns
+    whose rows share an ensemble (none: all rows do); weight: row weights; metric; n_folds: "auto" by the number of rows
+    (10 below 1,000, else 3, above 20,000 one tenth held out), or a number; seed: of the folds.
+    """
+
+    target: str = "y"
+    features: str | Sequence[str] | None = None
+    group: str | Sequence[str] | None = None
+    weight: str | None = None
+    metric: str = ""
+    n_folds: int | str = "auto"
+    seed: int = 0
+
+    name: ClassVar[str] = ""
+    labels: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        for name in ("features", "group"):
+            object.__setattr__(self, name, names(getattr(self, name)))
+        if self.n_folds != "auto":
+            _whole("n_folds", self.n_folds, least=2)
+        _checked_metric(self.metric, self.name)
+
+    @property
+    def scorer(self) -> Metric:
+        """The metric by name."""
+        return get_metric(self.metric)
+
+    def read(self, source: Any, like: Table | None = None) -> tuple[Table, tuple[Finding, ...]]:
+        """Read a table into rows and say what was found; raises `DataError` with the remedy."""
+        from forecastml.data.table_reading import RowColumns, read_table
+
+        return read_table(source, RowColumns(self.target, self.features, self.group, self.weight, self.labels), like)
+
+    def cut(self, data: Table, most_folds: Callable[[int], int]) -> Cut:
+        """Cross validation, or one part held out of many rows."""
+        large = self.n_folds == "auto" and len(data) > HOLDOUT_ROWS
+        splitter: Splitter = KFold(self.n_folds, self.labels, self.seed).resolve(data)
+        if large:
+            splitter = Holdout(stratified=self.labels, seed=self.seed)
+        return Cut(splitter, tuple(splitter.folds(data)))
+
+    def facts(self, data: Table, cut: Cut) -> Facts:
+        """The size of the smallest training part."""
+        rows = min((len(fold.train) for fold in cut.folds), default=len(data))
+        return Facts(self.name, 1, rows, rows, rows, covariates=frozenset({"known"}), separable=False)
+
+    def context(self, data: Table, seasons: tuple[int, ...]) -> FitContext:
+        """One prediction per row: a number, or the probability of each class."""
+        return FitContext(outputs=data.classes or ("mean",), metric=self.scorer.name)
+
+    def fallback(self, seasons: tuple[int, ...] = ()) -> Candidate:
+        """The mean, or the shares of the classes."""
+        return Candidate("dummy")
+
+
+@dataclass(frozen=True)
+class Regression(_OfRows):
+    __doc__ = f"""Predict a number from the other columns of a row.
+
+    {_OfRows.__doc__.partition("share.")[2].strip()}
+
+    Example: `Regression(target="price")`
+    """
+
+    metric: str = "rmse"
+    name: ClassVar[str] = "regression"
+
+
+@dataclass(frozen=True)
+class Classification(_OfRows):
+    __doc__ = f"""Predict a class, with probabilities, from the other columns of a row.
+
+    {_OfRows.__doc__.partition("share.")[2].strip()}
+
+    Example: `Classification(target="species", metric="accuracy")`
+    """
+
+    metric: str = "log_loss"
+    name: ClassVar[str] = "classification"
+    labels: ClassVar[bool] = True
+
+
+_TASKS = {task.name: task for task in (Forecasting, Classification, Regression)}
+
+
+def task_to_json(task: Task) -> dict[str, Any]:
+    """All fields of a task and its kind as JSON values."""
+    return {"kind": task.name, **asdict(task)}
+
+
+def task_from_json(values: Mapping[str, Any]) -> Task:
+    """The inverse of `task_to_json`; without a kind it is forecasting."""
+    fields = {name: value for name, value in values.items() if name != "kind"}
+    return _TASKS[values.get("kind", Forecasting.name)](**fields)
 
 
 def earliest(panel: Panel, folds: Sequence[Fold]) -> Panel:
@@ -193,6 +322,12 @@ def checked_levels(levels: Sequence[float]) -> tuple[float, ...]:
         if not 0 < float(level) < 1:
             raise ConfigError(f"quantile level {level} is not between 0 and 1; 0.9 means the 90 % quantile")
     return tuple(sorted({float(level) for level in levels}))
+
+
+def _checked_metric(name: str, task: str) -> None:
+    metric = get_metric(name)
+    if metric.name not in metric_names(task):
+        raise ConfigError(f"metric {name!r} cannot judge {task}; use one of {', '.join(metric_names(task))}")
 
 
 def _whole(name: str, value: Any, least: int) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -85,6 +85,16 @@ class Panel:
     def n_groups(self) -> int:
         """Number of groups."""
         return int(self.group.max()) + 1 if len(self) else 0
+
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        """What panels must share to be read and served alike: columns, frequency, time zone, categories."""
+        return self.schema, self.frequency, self.tz, tuple(sorted(self.categories.items()))
+
+    @property
+    def size(self) -> int:
+        """Number of values of all series, by which learners state their cost."""
+        return int(self.lengths.sum())
 
     @property
     def last_ordinal(self) -> np.ndarray:
@@ -219,3 +229,35 @@ def extent(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
         buffer = np.append(panel.target, np.nan)
         low[there], high[there] = np.fmin.reduceat(buffer, bounds)[::2], np.fmax.reduceat(buffer, bounds)[::2]
     return low, high
+
+
+#: The arrays of a panel that are always there.
+_ARRAYS = ("target", "begin", "end", "start", "group", "known", "known_begin", "known_end", "past", "static")
+
+
+def panel_state(panel: Panel) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """A panel as arrays (named "panel.target", ...) and JSON values, for `restored_panel`."""
+    arrays = {f"panel.{name}": getattr(panel, name) for name in _ARRAYS}
+    if panel.weight is not None:
+        arrays["panel.weight"] = panel.weight
+    return arrays, {
+        "schema": asdict(panel.schema),
+        "frequency": asdict(panel.frequency),
+        "tz": panel.tz,
+        "keys": panel.keys.tolist(),
+        "categories": {column: list(values) for column, values in panel.categories.items()},
+    }
+
+
+def restored_panel(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> Panel:
+    """The inverse of `panel_state`."""
+    schema = {name: tuple(v) if isinstance(v, list) else v for name, v in values["schema"].items()}
+    return Panel(
+        **{name: arrays[f"panel.{name}"] for name in _ARRAYS},
+        frequency=Frequency(**values["frequency"]),
+        keys=np.array(values["keys"], dtype=object).reshape(len(values["keys"]), -1),
+        schema=Schema(**schema),
+        weight=arrays.get("panel.weight"),
+        tz=values["tz"],
+        categories={column: tuple(v) for column, v in values["categories"].items()},
+    )

@@ -20,6 +20,9 @@ from forecastml.kernels.lags import lagged, trailing
 #: Calendar fields that are used: not the year, which has no repetition to learn from, and none told twice.
 CALENDAR = ("quarter", "month", "day", "wday", "yday", "week", "hour", "minute", "second")
 
+#: Those among them that a linear learner sees as one column per value.
+NOMINAL = ("quarter", "month", "wday", "hour", "minute", "second")
+
 
 @dataclass(frozen=True)
 class FeatureSet:
@@ -87,6 +90,14 @@ class FeatureSet:
         first = len(self.names) - len(self.known) - len(self.past) - len(self.static)
         columns = (*self.known, *self.past, *self.static)
         return tuple(first + i for i, column in enumerate(columns) if column in self.categorical)
+
+    @property
+    def nominal_columns(self) -> tuple[int, ...]:
+        """Positions of the features whose numbers name something that repeats: codes, slots, and fields of the date."""
+        dated = [
+            i for i, name in enumerate(self.names) if name in NOMINAL or name in map("season{}".format, self.slots)
+        ]
+        return (*dated, *self.categorical_columns)
 
     @property
     def depth(self) -> int:

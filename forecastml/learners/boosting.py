@@ -1,4 +1,4 @@
-"""Gradient boosted trees (Ke et al. 2017, LightGBM) over all series at once."""
+"""Gradient boosted trees (Ke et al. 2017, LightGBM), over all series at once or on plain rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from forecastml.learners.reduction import Reduction, TrainingTable
+from forecastml.learners.reduction import Reduction
+from forecastml.learners.rows import TrainingTable
 from forecastml.protocols import Capabilities, FitContext, Params
 
 #: Metrics of squared errors; all others are of absolute ones.
@@ -30,10 +31,12 @@ ROWS_PER_THREAD = 25_000
 
 @dataclass(frozen=True, eq=False)
 class Trees:
-    """Fitted trees. text: in LightGBM's own format; threads: for predictions, which they do not change."""
+    """Fitted trees. text: in LightGBM's own format; threads: for predictions, which they do not change; binary: they
+    give the probability of the second of two classes."""
 
     text: str
     threads: int = 1
+    binary: bool = False
 
     @cached_property
     def _booster(self) -> Any:
@@ -42,19 +45,21 @@ class Trees:
         return lightgbm.Booster(model_str=self.text)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """x: float32 (rows, features) -> float64 (rows,)."""
-        return self._booster.predict(x, num_threads=_threads(self.threads, x))
+        """x: float32 (rows, features) -> float64 (rows,), or (rows, classes) of probabilities."""
+        found = self._booster.predict(x, num_threads=_threads(self.threads, x))
+        return np.column_stack([1.0 - found, found]) if self.binary else found
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """No arrays, the text."""
-        return {}, {"text": self.text}
+        return {}, {"text": self.text, "binary": self.binary}
 
 
-class LightGBMForecaster(Reduction):
-    """LightGBM on lags, windows, calendar and covariates; absolute or squared errors as the metric wants."""
+class LightGBM(Reduction):
+    """LightGBM; series by lags, windows, calendar and covariates. Absolute or squared errors, as the metric wants."""
 
     name = "light_gbm"
     capabilities = Capabilities(
+        tasks=frozenset({"forecasting", "regression", "classification"}),
         scope="pooled",
         covariates=frozenset({"known", "past", "static"}),
         missing=True,
@@ -68,7 +73,7 @@ class LightGBMForecaster(Reduction):
 
         settings = {
             **SETTINGS,
-            "objective": "l2" if context.metric in SQUARED else "l1",
+            **_objective(rows, context),
             **params,
             "seed": context.seed,
             "num_threads": _threads(context.threads, rows.x),
@@ -89,11 +94,19 @@ class LightGBMForecaster(Reduction):
             params=settings,
         )
         booster = lightgbm.train(settings, data, rounds, callbacks=[lambda _: context.deadline.check()])
-        return Trees(booster.model_to_string(), context.threads)
+        return Trees(booster.model_to_string(), context.threads, rows.classes == 2)
 
     def restore_table(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> Trees:
         """The inverse of `Trees.state`."""
-        return Trees(values["text"])
+        return Trees(values["text"], binary=values.get("binary", False))
+
+
+def _objective(rows: TrainingTable, context: FitContext) -> dict[str, Any]:
+    if rows.classes == 2:
+        return {"objective": "binary"}
+    if rows.classes:
+        return {"objective": "multiclass", "num_class": rows.classes}
+    return {"objective": "l2" if context.metric in SQUARED else "l1"}
 
 
 def _threads(allowed: int, x: np.ndarray) -> int:

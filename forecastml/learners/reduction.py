@@ -13,45 +13,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from forecastml.data.panel import Panel, extent, ragged_rows
+from forecastml.data.table import Table
 from forecastml.features.panel import FeatureSet
 from forecastml.features.target import TargetTransform
 from forecastml.kernels.lags import filled_forward
-from forecastml.learners.state import OK, SeriesArrays
-from forecastml.protocols import Capabilities, Facts, FitContext, Params, Prediction
+from forecastml.learners.rows import RowPredictor, TableModel, TabularLearner, TrainingTable, own_arrays
+from forecastml.learners.state import OK, SeriesArrays, equal_states
+from forecastml.protocols import Facts, FitContext, Params, Prediction
 
 #: Rows of training at most; longer panels are cut to the most recent values of every series.
 MAX_ROWS = 200_000
 #: Seasons (and at least so many values) from which the scale of a series is taken.
 SCALE_SEASONS, SCALE_VALUES = 4, 24
 NO_VALUES = "no recent values"
-
-
-class TableModel(Protocol):
-    """A fitted regression on a table."""
-
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        """x: float32 (rows, features), NaN where unknown -> float64 (rows,)."""
-        ...
-
-    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Arrays and JSON values."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingTable:
-    """x: float32 (rows, features); y, weight: float64 (rows,); names: of the features; categorical: code columns."""
-
-    x: np.ndarray
-    y: np.ndarray
-    weight: np.ndarray | None
-    names: tuple[str, ...]
-    categorical: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,29 +152,30 @@ class ReducedForecaster:
         return [(i, np.flatnonzero(self.items["model"] == i)) for i in range(len(self.models))]
 
 
-class Reduction:
-    """A tabular learner as a forecaster: a subclass gives `fit_table` and `restore_table`."""
-
-    name: str
-    capabilities = Capabilities()
+class Reduction(TabularLearner):
+    """A tabular learner that also takes series: a subclass gives `fit_table` and `restore_table`."""
 
     def space(self, facts: Facts) -> Sequence[Params]:
-        """Target transforms by `transform`, best guess first.
+        """For series, target transforms by `transform`, best guess first.
 
         Differences of neighbours add up their errors step by step, so they come last where the horizon is longer than
         a season. Without a season the mean of the last season is the last value, and all of them are differences.
         """
+        if not facts.separable:
+            return super().space(facts)
         if not facts.seasons:
             return [{"transform": "difference"}]
         kinds = ["scale", "difference"]
         kinds.insert(1 if facts.horizon >= facts.seasons[0] else 2, "seasonal_difference")
         return [{"transform": kind} for kind in kinds]
 
-    def fit(self, train: Panel, params: Params, context: FitContext) -> ReducedForecaster:
-        """Learn from all rows of all series; the oldest are left out beyond `MAX_ROWS`.
+    def fit(self, train: Panel | Table, params: Params, context: FitContext) -> ReducedForecaster | RowPredictor:
+        """Learn from the rows of a table, or from those of all series; the oldest are left out beyond `MAX_ROWS`.
 
         transform: "scale" (default), "difference" or "seasonal_difference"; other parameters go to the table learner.
         """
+        if isinstance(train, Table):
+            return super().fit(train, params, context)
         context.deadline.check()
         season = (*context.seasons, 1)[0]
         transform = TargetTransform(params.get("transform", "scale"), season)
@@ -208,24 +188,17 @@ class Reduction:
         blank = SeriesArrays({"model": np.zeros(len(train), np.int64)}, (OK,) * len(train))
         return ReducedForecaster((model,), blank).append(train)
 
-    def restore(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> ReducedForecaster:
-        """The inverse of `ReducedForecaster.state`."""
+    def restore(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> ReducedForecaster | RowPredictor:
+        """The inverse of the fitted object's `state`."""
+        if "rows" in values:
+            return super().restore(arrays, values)
         models = []
         for i, told in enumerate(values["models"]):
-            own = {name.partition(".")[2]: array for name, array in arrays.items() if name.startswith(f"{i}.")}
-            table = None if told["table"] is None else self.restore_table(own, told["table"])
+            table = None if told["table"] is None else self.restore_table(own_arrays(arrays, i), told["table"])
             transform = TargetTransform(**told["transform"])
             models.append(ReducedModel(FeatureSet.from_json(told["features"]), transform, table))
         items = SeriesArrays.restore({name: arrays[name] for name in ("model", "status")}, values)
         return ReducedForecaster(tuple(models), items)
-
-    def fit_table(self, rows: TrainingTable, params: Params, context: FitContext) -> TableModel:
-        """Fit a regression on one row or more."""
-        raise NotImplementedError
-
-    def restore_table(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> TableModel:
-        """The inverse of `TableModel.state`."""
-        raise NotImplementedError
 
 
 def _training_table(panel: Panel, model: ReducedModel) -> TrainingTable:
@@ -247,7 +220,8 @@ def _training_table(panel: Panel, model: ReducedModel) -> TrainingTable:
     y = (raw.target[use] - base) * inverse
     order = _canonical_order(series, np.column_stack([x, y, weight[use]]))
     weighted = None if raw.weight is None else weight[use][order]
-    return TrainingTable(x[order], y[order], weighted, features.names, features.categorical_columns)
+    columns = (features.categorical_columns, features.nominal_columns)
+    return TrainingTable(x[order], y[order], weighted, features.names, *columns)
 
 
 def _canonical_order(series: np.ndarray, table: np.ndarray) -> np.ndarray:
@@ -276,9 +250,7 @@ def _position(models: list[ReducedModel], model: ReducedModel) -> int:
 def _equal(one: ReducedModel, other: ReducedModel) -> bool:
     if (one.features, one.transform) != (other.features, other.transform):
         return False
-    (arrays, values), (more, told) = one.state(), other.state()
-    same = values == told and arrays.keys() == more.keys()
-    return same and all(np.array_equal(arrays[name], more[name]) for name in arrays)
+    return equal_states(one.state(), other.state())
 
 
 def _capped(panel: Panel) -> Panel:

@@ -16,7 +16,11 @@ BUILT_IN = {
     "seasonal_average": "forecastml.learners.baseline:SeasonalAverage",
     "drift": "forecastml.learners.baseline:Drift",
     "exponential_smoothing": "forecastml.learners.exponential_smoothing:ExponentialSmoothing",
-    "light_gbm": "forecastml.learners.boosting:LightGBMForecaster",
+    "ridge": "forecastml.learners.linear:Ridge",
+    "elastic_net": "forecastml.learners.linear:ElasticNet",
+    "light_gbm": "forecastml.learners.boosting:LightGBM",
+    "dummy": "forecastml.learners.dummy:Dummy",
+    "logistic": "forecastml.learners.linear:Logistic",
 }
 
 _registered: dict[str, Learner] = {}

@@ -61,3 +61,13 @@ def _stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
     width = max(part.shape[1] for part in parts)
     blanks = [np.full((len(part), width - part.shape[1]), np.nan) for part in parts]
     return np.concatenate([np.hstack(pair) for pair in zip(parts, blanks, strict=True)])
+
+
+State = tuple[Mapping[str, np.ndarray], Mapping[str, Any]]
+
+
+def equal_states(one: State, other: State) -> bool:
+    """Whether two states hold the same arrays and values."""
+    (arrays, values), (more, told) = one, other
+    same = values == told and arrays.keys() == more.keys()
+    return same and all(np.array_equal(arrays[name], more[name]) for name in arrays)

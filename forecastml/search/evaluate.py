@@ -50,11 +50,18 @@ class Evaluation:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A guarded fit: `fitted` serves the items at `items`; `failures` has the reason for each of the others."""
+    """A guarded fit: `fitted` serves the items at `items`; `failures` has the reason for each of the others.
+
+    items None: it serves whatever comes (a fit of rows that are not separable).
+    """
 
     fitted: Fitted | None
-    items: np.ndarray
+    items: np.ndarray | None
     failures: Mapping[int, str]
+
+    def served(self, count: int) -> np.ndarray:
+        """Positions of the items served among `count`: int64."""
+        return np.arange(count) if self.items is None else self.items
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +125,7 @@ def _evaluate(work: Work, seconds: list[float]) -> Trial:
             return Trial(candidate, PRUNED, losses=np.array(losses), seconds=tuple(seconds), error=reason)
     values = np.concatenate(parts)
     if np.isnan(values[:, 0]).all():
-        raise LearnerError(next(iter(failures.values()), "no series could be forecast"))
+        raise LearnerError(next(iter(failures.values()), "nothing could be predicted"))
     return Trial(
         candidate,
         OK,
@@ -153,10 +160,12 @@ def fit_guarded(
     """Fit all items; when that raises, find the guilty ones by halving, leave them out and fit the rest together.
 
     start: fitted objects of an earlier cutoff; each item that has one there is refitted from it, the others anew.
-    Raises the learner's own exception when more than `MAX_GUILTY` items (or all) are guilty, `DeadlineExceeded` when
-    time is over.
+    Raises the learner's own exception when more than `MAX_GUILTY` items (or all) are guilty, or when items are not
+    separable; `DeadlineExceeded` when time is over.
     """
     data = data if learner.capabilities.missing else data.filled()
+    if not data.separable:
+        return Outcome(learner.fit(data, params, context), None, {})
     everything = np.arange(len(data))
 
     def attempt(items: np.ndarray) -> Fitted:
@@ -207,12 +216,12 @@ def _find_guilty(attempt, items: np.ndarray, error: Exception) -> dict[int, str]
     return guilty
 
 
-def predict_guarded(fitted: Fitted, inputs: Dataset, steps: int) -> tuple[np.ndarray, str]:
-    """Point forecasts (items, steps), NaN where there is none, and why a prediction failed altogether ("" if not)."""
+def predict_guarded(fitted: Fitted, inputs: Dataset, steps: int, outputs: tuple[str, ...]) -> tuple[np.ndarray, str]:
+    """Values (items * steps, outputs), NaN where there is none, and why a prediction failed altogether ("" if not)."""
     try:
-        values = fitted.predict(inputs, steps, ("mean",)).mean.reshape(len(inputs), steps)
+        values = fitted.predict(inputs, steps, outputs).values.reshape(len(inputs) * steps, len(outputs))
     except Exception as error:
-        return np.full((len(inputs), steps), np.nan), describe(error)
+        return np.full((len(inputs) * steps, len(outputs)), np.nan), describe(error)
     return np.where(np.isfinite(values), values, np.nan), ""
 
 
@@ -228,15 +237,16 @@ def predict_scored(fitted: Fitted, inputs: Dataset, context: FitContext) -> np.n
 
 def _predicted(outcome: Outcome, fold: Fold, context: FitContext) -> np.ndarray:
     per_item = len(fold.truth) // max(len(fold.items), 1)
-    inputs = fold.inputs if len(outcome.items) == len(fold.inputs) else fold.inputs.select(outcome.items)
+    items = outcome.served(len(fold.items))
+    inputs = fold.inputs if len(items) == len(fold.inputs) else fold.inputs.select(items)
     values = np.full((len(fold.items), per_item, len(context.outputs)), np.nan)
-    values[outcome.items] = predict_scored(outcome.fitted, inputs, context).reshape(len(outcome.items), per_item, -1)
+    values[items] = predict_scored(outcome.fitted, inputs, context).reshape(len(items), per_item, -1)
     return values.reshape(len(fold.truth), -1)
 
 
 def _start(learner: Learner, outcome: Outcome, items: np.ndarray) -> Start | None:
     """What a later cutoff can start from; items: positions in the whole dataset of the fold's items."""
-    if not isinstance(learner, Refittable) or outcome.fitted is None:
+    if not isinstance(learner, Refittable) or outcome.fitted is None or outcome.items is None:
         return None
     usable = np.array([item not in outcome.failures for item in outcome.items], dtype=bool)
     return Start(outcome.fitted, {int(items[i]): k for k, i in enumerate(outcome.items) if usable[k]})

@@ -78,7 +78,7 @@ def _first_failure(trial: Trial) -> str:
     if trial.state != OK or not trial.failures:
         return ""
     item, reason = next(iter(trial.failures.items()))
-    return f"{len(trial.failures)} series failed; first (number {item}): {reason}"
+    return f"{len(trial.failures)} items failed; first (number {item}): {reason}"
 
 
 def merged(logs: Sequence[Sequence[LogRow]]) -> tuple[LogRow, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from forecastml.budget import Budget, Deadline
 from forecastml.errors import DeadlineExceeded, LearnerError
-from forecastml.protocols import Candidate, Executor, Learner, Strategy
+from forecastml.protocols import Candidate, Executor, Learner, Refittable, Strategy
 from forecastml.search.child import call_in_child
 from forecastml.search.evaluate import Evaluation, Outcome, Refit, Work, describe, evaluate, refit, with_deadline
 from forecastml.search.trial import FAILED, INTERRUPT, OK, SKIPPED, TIMED_OUT, Trial, usable
@@ -20,6 +20,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 #: A refit on all rows is this much dearer than the last fold.
 REFIT_FACTOR = 1.3
+#: What a fit that starts from an earlier one costs of a first fit, roughly.
+REFITTED = 0.25
+#: No learner that states a cost per item takes more than this share of the time of a run.
+SHARE = 0.4
 
 
 @dataclass(frozen=True)
@@ -63,15 +67,18 @@ class Processes:
 class Plan:
     """How a search goes about it.
 
-    round_size: candidates asked at a time, the same for every number of workers; learners: name -> learner;
-    values: number of target values in the training data, for estimates of cost.
+    round_size: candidates asked at a time, the same for every number of workers; learners: name -> learner; size,
+    items: of the training data, for estimates of cost; patience: the most seconds that a candidate may take by its
+    learner's declared cost per item (None: no such limit).
     """
 
     strategy: Strategy
     budget: Budget
     executor: Executor
     learners: Callable[[str], Learner]
-    values: int
+    size: int
+    items: int
+    patience: float | None = None
     round_size: int = 4
 
 
@@ -177,12 +184,27 @@ def _left_out(
         return reached
     if deadline.passed():
         return f"budget: {budget.seconds:g} seconds"
-    # Declared costs are rough: only what is far out of reach is left out unasked.
-    needed = plan.learners(candidate.learner).capabilities.cost * plan.values / 1000 * (folds + REFIT_FACTOR) / 4
+    learner = plan.learners(candidate.learner)
+    # Declared costs of values are rough: only what is far out of reach is left out unasked.
+    needed = learner.capabilities.cost * plan.size / 1000 * (folds + REFIT_FACTOR) / 4
     allowed = min(deadline.remaining, budget.trial_seconds or math.inf)
     if needed > allowed:
         return f"budget: needs about {4 * needed:.0f} s by its declared cost, {allowed:.0f} s are left"
+    needed = learner.capabilities.item_cost * plan.items * fits(learner, folds)
+    if budget.seconds is not None:
+        allowed = min(allowed, SHARE * budget.seconds)
+        remedy = "give more time"
+    else:
+        allowed = min(allowed, plan.patience or math.inf)
+        remedy = f"allow {learner.name} by name, or give a time limit"
+    if needed > allowed:
+        return f"budget: needs about {needed:.0f} s by its declared cost, {allowed:.0f} s are its share; {remedy}"
     return ""
+
+
+def fits(learner: Learner, folds: int) -> float:
+    """How many first fits the folds and the refit on all rows are worth."""
+    return 1.0 + REFITTED * folds if isinstance(learner, Refittable) else folds + REFIT_FACTOR
 
 
 def _exit_reached(budget: Budget, log: Sequence[Trial]) -> str:

@@ -17,7 +17,7 @@ from forecastml.features.panel import FeatureSet
 from forecastml.features.target import KINDS, TargetTransform
 from forecastml.kernels.lags import filled_forward, lagged, trailing
 from forecastml.learners import boosting, reduction
-from forecastml.learners.boosting import LightGBMForecaster
+from forecastml.learners.boosting import LightGBM
 from forecastml.learners.reduction import ReducedModel, Reduction
 from forecastml.protocols import Facts, FitContext
 
@@ -145,12 +145,12 @@ def test_a_ramp_goes_on(seasons):
     panel = Panel.of([np.arange(100.0), 500 - 3 * np.arange(60.0)])
     expected = np.stack([100 + np.arange(12.0), 500 - 3 * (60 + np.arange(12.0))])
     facts = Facts("forecasting", 12, 2, 60, 100, seasons)
-    for params in LightGBMForecaster().space(facts):
+    for params in LightGBM().space(facts):
         alone = panel.select(np.array([0]))
         context = FitContext(horizon=12, seasons=seasons)
-        found = means(LightGBMForecaster().fit(alone, params, context), alone, 12)
+        found = means(LightGBM().fit(alone, params, context), alone, 12)
         np.testing.assert_allclose(found, expected[:1], rtol=1e-6)
-        found = means(LightGBMForecaster().fit(panel, params, context), panel, 12)
+        found = means(LightGBM().fit(panel, params, context), panel, 12)
         np.testing.assert_allclose(found, expected, atol=3)
 
 
@@ -166,7 +166,7 @@ def test_a_linear_recursion_is_learned_exactly():
 def test_forecasts_need_no_more_than_the_lookback():
     random = np.random.default_rng(0)
     panel = Panel.of([random.normal(size=n).cumsum() for n in (200, 90, 10)])
-    fitted = LightGBMForecaster().fit(panel, {}, FitContext(horizon=6, seasons=(12,)))
+    fitted = LightGBM().fit(panel, {}, FitContext(horizon=6, seasons=(12,)))
     assert fitted.lookback < 90
     np.testing.assert_array_equal(means(fitted, panel.last(fitted.lookback).compact(), 6), means(fitted, panel, 6))
 
@@ -174,7 +174,7 @@ def test_forecasts_need_no_more_than_the_lookback():
 def test_one_model_serves_series_that_it_never_saw():
     random = np.random.default_rng(0)
     seen = Panel.of([random.normal(size=60).cumsum() for _ in range(20)])
-    fitted = LightGBMForecaster().fit(seen, {}, FitContext(horizon=6, seasons=(4,)))
+    fitted = LightGBM().fit(seen, {}, FitContext(horizon=6, seasons=(4,)))
     others = Panel.of([random.normal(size=n).cumsum() for n in (1, 5, 50)] + [[]])
     found = means(fitted, others, 6)
     assert np.isfinite(found[:3]).all()
@@ -235,21 +235,21 @@ def test_a_deadline_stops_the_growing_of_trees():
     panel = Panel.of([np.random.default_rng(0).normal(size=300)])
     late = Deadline(at=20, clock=lambda: next(ticks))
     with pytest.raises(DeadlineExceeded):
-        LightGBMForecaster().fit(panel, {"rounds": 50}, FitContext(deadline=late))
+        LightGBM().fit(panel, {"rounds": 50}, FitContext(deadline=late))
     assert 20 <= next(ticks) < 30
 
 
 def test_threads_at_work_change_nothing(monkeypatch):
     monkeypatch.setattr(boosting, "ROWS_PER_THREAD", 100)
     panel = Panel.of(np.random.default_rng(0).normal(size=(20, 50)).cumsum(axis=1))
-    one, two = (means(LightGBMForecaster().fit(panel, {}, FitContext(threads=n)), panel, 3) for n in (1, 2))
+    one, two = (means(LightGBM().fit(panel, {}, FitContext(threads=n)), panel, 3) for n in (1, 2))
     np.testing.assert_array_equal(one, two)
 
 
 def test_the_metric_decides_the_objective():
     panel = Panel.of([np.random.default_rng(0).exponential(size=300)])
     absolute, squared = (
-        means(LightGBMForecaster().fit(panel, {}, FitContext(metric=metric, horizon=9)), panel, 9)
+        means(LightGBM().fit(panel, {}, FitContext(metric=metric, horizon=9)), panel, 9)
         for metric in ("mase", "rmse")
     )
     assert absolute.mean() < squared.mean()

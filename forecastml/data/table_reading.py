@@ -1,0 +1,163 @@
+"""Tables of rows, as classification and regression read them, into a `Table`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from forecastml.data.checks import Finding
+from forecastml.data.columns import distinct_keys, is_text, key_codes, numbers
+from forecastml.data.frames import _open as open_source
+from forecastml.data.schema import Schema
+from forecastml.data.table import Table
+from forecastml.errors import DataError
+
+#: Texts of the two truth values, in order.
+_TRUTH = ("False", "True")
+
+
+@dataclass(frozen=True)
+class RowColumns:
+    """target, weight: column names; group: key columns; features: () for every other column; labels: the target is a
+    class, not a number."""
+
+    target: str
+    features: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
+    weight: str | None = None
+    labels: bool = False
+
+    def schema(self, available: list[str]) -> Schema:
+        """The roles with the features made explicit; `DataError` when there is none."""
+        schema = Schema(target=self.target, group=self.group, known=self.features, weight=self.weight)
+        if not self.features:
+            others = tuple(name for name in available if name not in schema.columns)
+            schema = replace(schema, known=others)
+        if not schema.known:
+            raise DataError(f"there is no column beside {', '.join(schema.columns)}; give features to predict from")
+        return schema
+
+
+def read_table(source: Any, columns: RowColumns, like: Table | None = None) -> tuple[Table, tuple[Finding, ...]]:
+    """Read rows and say what was mended or looks wrong.
+
+    source: as for `read_panel`. like: the table that a model learned from: its columns and classes apply, the target
+    may be absent (NaN then) and rows keep their order; otherwise they are sorted by content and rows without target are
+    left out. Raises `DataError` for columns that are missing or not numeric, for a target without values or with one
+    class, and for groups that `like` does not have.
+    """
+    available, read = open_source(source, set(columns.group))
+    schema = columns.schema(available) if like is None else like.schema
+    optional = () if like is None else (schema.target, schema.weight)
+    missing = [name for name in schema.columns if name not in available and name not in optional]
+    if missing:
+        raise DataError(f"column {missing[0]!r} not found; the table has the columns {', '.join(map(repr, available))}")
+    table = read([name for name in schema.columns if name in available])
+    rows = len(next(iter(table.values())))
+    if not rows:
+        raise DataError("the table has no rows")
+    x, findings = _features(table, schema)
+    classes, kind, y = (like.classes, like.kind, None) if like is not None else ((), "", None)
+    if schema.target not in table:
+        y = np.full(rows, np.nan)
+    elif columns.labels:
+        classes, kind, y = _labels(schema.target, table[schema.target], classes, kind)
+    else:
+        y = _numbers(schema.target, table[schema.target])
+    weight = _weight(schema.weight, table) if schema.weight in table else None
+    group, keys = _groups(schema, table, rows, like)
+    found = Table(x, y, group, keys, schema, weight, classes, kind)
+    return (found, tuple(findings)) if like is not None else _learnable(found, findings)
+
+
+def _features(table: dict[str, pa.Array], schema: Schema) -> tuple[np.ndarray, list[Finding]]:
+    unusable = [name for name in schema.known if is_text(table[name]) or pa.types.is_temporal(table[name].type)]
+    if unusable:
+        named = ", ".join(map(repr, unusable[:5]))
+        raise DataError(
+            f"columns {named} hold {table[unusable[0]].type}, not numbers; encode them as numbers, or name "
+            "the columns to use as features"
+        )
+    x = np.column_stack([_numbers(name, table[name]) for name in schema.known])
+    findings = []
+    infinite, missing = np.isinf(x), np.isnan(x)
+    for name, many in zip(schema.known, infinite.sum(axis=0), strict=True):
+        if many:
+            message = f"column {name!r} has {many} infinite values, taken as missing"
+            findings.append(Finding("infinite", "alert", message, "", name, int(many), "correct or clear them"))
+    if missing.any():
+        named = ", ".join(repr(name) for name, there in zip(schema.known, missing.any(axis=0), strict=True) if there)
+        message = f"{missing.sum()} cells are empty, in the columns {named}"
+        findings.append(Finding("missing_features", "alert", message, count=int(missing.sum())))
+    return np.where(infinite, np.nan, x), findings
+
+
+def _numbers(name: str, array: pa.Array) -> np.ndarray:
+    return numbers(name, array, lambda row: f"row {row}")
+
+
+def _labels(name: str, array: pa.Array, known: tuple[str, ...], kind: str) -> tuple[tuple[str, ...], str, np.ndarray]:
+    """The classes in order, what they were, and the position of each row's class (NaN: none, or not among `known`)."""
+    array = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+    found = "text"
+    if pa.types.is_boolean(array.type):
+        found, texts = "bool", pc.if_else(array, *reversed(_TRUTH))
+    elif pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
+        given = np.array(array.cast(pa.float64()).to_numpy(zero_copy_only=False))
+        whole = bool((np.isnan(given) | (given == np.trunc(given))).all())
+        found = "int" if whole else "float"
+        texts = pa.array([None if np.isnan(v) else str(int(v) if whole else float(v)) for v in given], pa.string())
+    elif is_text(array):
+        texts = array.cast(pa.string())
+    else:
+        raise DataError(f"target column {name!r} holds {array.type}, not labels; convert it to text")
+    if not known:
+        distinct = [text for text in pc.unique(texts).to_pylist() if text]
+        known = tuple(sorted(distinct, key=float if found in ("int", "float") else str))
+        kind = found
+    place = {text: float(i) for i, text in enumerate(known)}
+    return known, kind, np.array([place.get(text, np.nan) for text in texts.to_pylist()])
+
+
+def _weight(name: str, table: dict[str, pa.Array]) -> np.ndarray:
+    weight = _numbers(name, table[name])
+    wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+    if len(wrong):
+        raise DataError(
+            f"weight {name!r} is negative or missing in {len(wrong)} rows, first row {wrong[0]}; give 0 or more"
+        )
+    return weight
+
+
+def _groups(schema: Schema, table: dict[str, pa.Array], rows: int, like: Table | None) -> tuple[np.ndarray, np.ndarray]:
+    group, keys = distinct_keys([key_codes(name, table[name]) for name in schema.group], rows)
+    if like is None:
+        return group, keys
+    place = {tuple(key): i for i, key in enumerate(like.group_keys)}
+    strangers = [key for key in keys if tuple(key) not in place]
+    if strangers:
+        named = ", ".join(f"{column}={text}" for column, text in zip(schema.group, strangers[0], strict=True))
+        raise DataError(f"{len(strangers)} groups were not in the training data, first {named}; remove their rows")
+    return np.array([place[tuple(key)] for key in keys], dtype=np.int64)[group], like.group_keys
+
+
+def _learnable(table: Table, findings: list[Finding]) -> tuple[Table, tuple[Finding, ...]]:
+    """The rows with a target in canonical order; `DataError` when there is nothing to learn."""
+    name = table.schema.target
+    infinite = np.isinf(table.y)
+    without = int((np.isnan(table.y) | infinite).sum())
+    if without == len(table):
+        raise DataError(f"target column {name!r} holds no value; check the target column")
+    if without:
+        message = f"{without} rows have no value in target column {name!r} and are left out"
+        findings.append(Finding("no_target", "fixed", message, "", name, without, "give values, or remove the rows"))
+    table = table.select(np.flatnonzero(~(np.isnan(table.y) | infinite))).in_order()
+    if len(table) < 2:
+        raise DataError(f"only {len(table)} row has a value in target column {name!r}; give two or more")
+    if table.kind and len(table.classes) < 2:
+        raise DataError(f"target column {name!r} has one class only, {table.classes[0]!r}; give rows of two or more")
+    return table, tuple(findings)

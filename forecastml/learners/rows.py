@@ -1,0 +1,138 @@
+"""Tabular learners: what they learn from and what they hand back. `learners.reduction` takes them to series."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from forecastml.data.table import Table
+from forecastml.learners.state import OK, equal_states
+from forecastml.protocols import Capabilities, Facts, FitContext, Params, Prediction
+
+
+class TableModel(Protocol):
+    """A fitted regression or classification on a table."""
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """x: float32 (rows, features), NaN where unknown -> float64 (rows,), or (rows, classes) of probabilities."""
+        ...
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays and JSON values."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingTable:
+    """x: float32 (rows, features); y: float64 (rows,), numbers or positions of classes; weight: float64 (rows,) or
+    None; names: of the features; categorical: code columns; nominal: these and other columns whose numbers have no
+    order (months); classes: number of classes, 0 for numbers."""
+
+    x: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray | None
+    names: tuple[str, ...]
+    categorical: tuple[int, ...] = ()
+    nominal: tuple[int, ...] = ()
+    classes: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class RowPredictor:
+    """Fitted models and the one that serves each group of rows: `model`, int64 (groups,)."""
+
+    models: tuple[TableModel, ...]
+    model: np.ndarray
+
+    @property
+    def status(self) -> tuple[str, ...]:
+        """ "ok" for every group."""
+        return (OK,) * len(self.model)
+
+    def predict(self, inputs: Table, horizon: int, outputs: tuple[str, ...]) -> Prediction:
+        """The outputs of every row of `inputs`; horizon is 1."""
+        values = np.full((len(inputs), len(outputs)), np.nan)
+        which, x = self.model[inputs.group], inputs.x.astype(np.float32)
+        for i, model in enumerate(self.models):
+            rows = np.flatnonzero(which == i)
+            if len(rows):
+                values[rows] = model.predict(x[rows]).reshape(len(rows), len(outputs))
+        return Prediction(values, outputs)
+
+    def append(self, data: Table) -> RowPredictor:
+        """The same models: rows have no origin that could move."""
+        return RowPredictor(self.models, np.zeros(data.n_groups, np.int64) if len(self.models) == 1 else self.model)
+
+    def take(self, items: np.ndarray) -> RowPredictor:
+        """The part for these groups (positions)."""
+        used, model = np.unique(self.model[items], return_inverse=True)
+        return RowPredictor(tuple(self.models[i] for i in used), model.reshape(-1).astype(np.int64))
+
+    def stack(self, others: Sequence[RowPredictor]) -> RowPredictor:
+        """These groups and those of others; equal models are kept once."""
+        models: list[TableModel] = []
+        parts = []
+        for part in (self, *others):
+            place = np.array([_position(models, model) for model in part.models], dtype=np.int64)
+            parts.append(place[part.model])
+        return RowPredictor(tuple(models), np.concatenate(parts))
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays and JSON values."""
+        arrays, values = {"model": self.model}, []
+        for i, model in enumerate(self.models):
+            own, told = model.state()
+            arrays |= {f"{i}.{name}": array for name, array in own.items()}
+            values.append(told)
+        return arrays, {"rows": values}
+
+
+class TabularLearner:
+    """A learner of rows: a subclass gives `fit_table` and `restore_table`, and says in its capabilities for what."""
+
+    name: str
+    capabilities = Capabilities()
+
+    def space(self, facts: Facts) -> Sequence[Params]:
+        """One set of parameters, the defaults."""
+        return [{}]
+
+    def fit(self, train: Table, params: Params, context: FitContext) -> RowPredictor:
+        """One model for all rows whose target is known."""
+        context.deadline.check()
+        known = train.filled()
+        rows = TrainingTable(
+            known.x.astype(np.float32), known.y, known.weight, known.schema.known, classes=len(known.classes)
+        )
+        model = self.fit_table(rows, params, context)
+        return RowPredictor((model,), np.zeros(train.n_groups, np.int64))
+
+    def restore(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> RowPredictor:
+        """The inverse of `RowPredictor.state`."""
+        models = tuple(self.restore_table(own_arrays(arrays, i), told) for i, told in enumerate(values["rows"]))
+        return RowPredictor(models, arrays["model"])
+
+    def fit_table(self, rows: TrainingTable, params: Params, context: FitContext) -> TableModel:
+        """Fit on one row or more."""
+        raise NotImplementedError
+
+    def restore_table(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> TableModel:
+        """The inverse of `TableModel.state`."""
+        raise NotImplementedError
+
+
+def own_arrays(arrays: Mapping[str, np.ndarray], i: int) -> dict[str, np.ndarray]:
+    """The arrays of model number i, by their names in its own state."""
+    return {name.partition(".")[2]: array for name, array in arrays.items() if name.startswith(f"{i}.")}
+
+
+def _position(models: list[TableModel], model: TableModel) -> int:
+    """Where `model` stands in `models`; appended when it is new."""
+    for i, known in enumerate(models):
+        if known is model or equal_states(known.state(), model.state()):
+            return i
+    models.append(model)
+    return len(models) - 1

@@ -1,0 +1,96 @@
+"""`Predictor`: the model of rows, for classification and regression."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from forecastml.data.schema import Schema
+from forecastml.data.table import Table
+from forecastml.errors import ConfigError
+from forecastml.model import FittedModel, Member, check_alike, checked_groups, stacked_members
+from forecastml.search.log import merged
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: What a label becomes again, by what the labels were.
+_LABELS = {"int": int, "float": float, "bool": "True".__eq__, "text": str}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Predictor(FittedModel):
+    """A trained ensemble for rows. like: a table without rows that carries columns, classes and group keys."""
+
+    like: Table
+
+    def predict(self, table: Any) -> pd.DataFrame:
+        """Predict every row of a table, in its order.
+
+        Returns "prediction" (a label as it was in training, or a number), and for classes one more column per label
+        with its probability. Raises `DataError` for missing columns, text in numbers and unknown groups.
+        """
+        from forecastml.data.frames import to_frame
+
+        rows, _ = self.task.read(table, like=self.like)
+        outputs = self.like.classes or ("mean",)
+        last_resort = self.fallback.predict(rows, 1, outputs).values
+        values = self._mixed(rows, 1, outputs, last_resort)
+        if not self.like.classes:
+            return to_frame({"prediction": values[:, 0]})
+        convert = _LABELS[self.like.kind]
+        labels = np.array([convert(label) for label in self.like.classes])
+        shares = values / values.sum(axis=1, keepdims=True)
+        return to_frame({"prediction": labels[np.argmax(values, axis=1)], **dict(zip(outputs, shares.T, strict=True))})
+
+    def take(self, groups: Sequence[int]) -> Predictor:
+        """The model of these groups alone (positions), in this order; the leaderboard stays that of the run."""
+        groups = checked_groups(groups, self.like.n_groups)
+        return replace(
+            self,
+            like=self.like.take(groups),
+            members=tuple(Member(m.candidate, m.fitted.take(groups), np.arange(len(groups))) for m in self.members),
+            weights=self.weights[groups],
+            fallback=self.fallback.take(groups),
+        )
+
+    def stack(self, others: Sequence[Predictor]) -> Predictor:
+        """This model and others in one; groups stay apart, leaderboards are averaged by rows.
+
+        Raises `ConfigError` unless all have the same task and classes, and no group twice.
+        """
+        models = [self, *others]
+        check_alike(models, {"classes": [model.like.classes for model in models]})
+        keys = [tuple(key) for model in models for key in model.like.group_keys]
+        if len(set(keys)) < len(keys):
+            raise ConfigError("a group is in more than one of the models to stack")
+        members, weights = stacked_members(models, [model.like.n_groups for model in models])
+        return replace(
+            self,
+            like=Table.stack([model.like for model in models]),
+            members=members,
+            weights=weights,
+            fallback=self.fallback.stack([model.fallback for model in others]),
+            log=merged([model.log for model in models]),
+            findings=tuple(finding for model in models for finding in model.findings),
+        )
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """No arrays; columns, classes and group keys."""
+        like = self.like
+        values = {"schema": asdict(like.schema), "group_keys": like.group_keys.tolist(), "labels": like.kind}
+        return {}, {**values, "classes": list(like.classes)}
+
+    @classmethod
+    def restore(cls, core: Mapping[str, Any], arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> Predictor:
+        """The inverse of `state`."""
+        schema = Schema(**{name: tuple(v) if isinstance(v, list) else v for name, v in values["schema"].items()})
+        keys = np.array(values["group_keys"], dtype=object).reshape(len(values["group_keys"]), len(schema.group))
+        nothing = np.empty(0)
+        x = np.empty((0, len(schema.known)))
+        classes = tuple(values["classes"])
+        like = Table(x, nothing, np.empty(0, np.int64), keys, schema, classes=classes, kind=values["labels"])
+        return cls(**core, like=like)
