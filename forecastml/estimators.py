@@ -1,4 +1,4 @@
-"""The scikit-learn door: the same `fit` behind an estimator."""
+"""The scikit-learn doors: the same `fit` behind estimators."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from forecastml.automl import fit
 from forecastml.config import Config
 from forecastml.data.extension import match
+from forecastml.data.schema import Schema
+from forecastml.data.table import Table
 from forecastml.errors import ConfigError, DataError
-from forecastml.task import DECILES, Forecasting
+from forecastml.task import DECILES, Classification, Forecasting, Regression
 
 
 class AutoForecaster(BaseEstimator):
@@ -133,3 +136,134 @@ class AutoForecaster(BaseEstimator):
     def _refuse(self, y: Any) -> None:
         if y is not None:
             raise ConfigError(f"y is not taken: the target is column {self.target!r} of X")
+
+
+class _OfRows(BaseEstimator):
+    """What `AutoClassifier` and `AutoRegressor` share: a search over rows of numbers."""
+
+    def __init__(
+        self,
+        metric: str,
+        n_folds: int | str,
+        preset: str,
+        seconds: float | None,
+        seed: int,
+        allow: Sequence[str],
+        block: Sequence[str],
+        workers: int,
+    ) -> None:
+        self.metric = metric
+        self.n_folds = n_folds
+        self.preset = preset
+        self.seconds = seconds
+        self.seed = seed
+        self.allow = allow
+        self.block = block
+        self.workers = workers
+
+    def _search(self, table: Table, task: Classification | Regression) -> None:
+        limits = {name: getattr(self, name) for name in ("seconds", "seed", "allow", "block", "workers")}
+        self.model_ = fit(table.in_order(), task, Config.preset(self.preset, **limits))
+        self.leaderboard_ = self.model_.leaderboard()
+
+    def _table(self, X: np.ndarray, y: np.ndarray, sample_weight: Any = None, classes: Sequence[str] = ()) -> Table:
+        names = tuple(f"x{i}" for i in range(X.shape[1]))
+        weight = None if sample_weight is None else _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        nothing = np.zeros(len(X), np.int64)
+        keys = np.empty((1, 0), dtype=object)
+        kind = "text" if len(classes) else ""
+        return Table(X, y, nothing, keys, Schema("y", known=names), weight, tuple(classes), kind)
+
+    def _values(self, X: Any) -> np.ndarray:
+        check_is_fitted(self, "model_")
+        X = validate_data(self, X, reset=False, dtype=np.float64, ensure_all_finite="allow-nan")
+        like = self.model_.like
+        return self.model_.values(self._table(X, np.full(len(X), np.nan), classes=like.classes))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+class AutoClassifier(ClassifierMixin, _OfRows):
+    """AutoML for classes, by the conventions of scikit-learn: X (rows, features) of numbers, NaN allowed; y of labels.
+
+    Parameters are those of `Classification` and of `Config.preset`. Attributes after `fit`: `model_` (the `Predictor`),
+    `leaderboard_`, `classes_`.
+
+    >>> AutoClassifier(metric="accuracy").get_params()["preset"]
+    'balanced'
+    """
+
+    def __init__(
+        self,
+        metric: str = "log_loss",
+        *,
+        n_folds: int | str = "auto",
+        preset: str = "balanced",
+        seconds: float | None = None,
+        seed: int = 0,
+        allow: Sequence[str] = (),
+        block: Sequence[str] = (),
+        workers: int = 1,
+    ) -> None:
+        super().__init__(metric, n_folds, preset, seconds, seed, allow, block, workers)
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Try learners on folds of the rows, weigh them and fit the best combination."""
+        X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan")
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise DataError(f"y has one class only, {self.classes_[0]!r}; give rows of two classes or more")
+        table = self._table(X, codes.astype(np.float64), sample_weight, [str(label) for label in self.classes_])
+        self._search(table, Classification(metric=self.metric, n_folds=self.n_folds, seed=self.seed))
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The likeliest label of each row: (rows,)."""
+        likeliest = np.argmax(self._values(X), axis=1)
+        return self.classes_[likeliest]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities of `classes_`: (rows, classes)."""
+        return self._values(X)
+
+
+class AutoRegressor(RegressorMixin, _OfRows):
+    """AutoML for numbers, by the conventions of scikit-learn: X (rows, features) of numbers, NaN allowed; y of numbers.
+
+    Parameters are those of `Regression` and of `Config.preset`. Attributes after `fit`: `model_` (the `Predictor`),
+    `leaderboard_`.
+
+    >>> AutoRegressor(seconds=60).get_params()["metric"]
+    'rmse'
+    """
+
+    def __init__(
+        self,
+        metric: str = "rmse",
+        *,
+        n_folds: int | str = "auto",
+        preset: str = "balanced",
+        seconds: float | None = None,
+        seed: int = 0,
+        allow: Sequence[str] = (),
+        block: Sequence[str] = (),
+        workers: int = 1,
+    ) -> None:
+        super().__init__(metric, n_folds, preset, seconds, seed, allow, block, workers)
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Try learners on folds of the rows, weigh them and fit the best combination."""
+        X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan", y_numeric=True)
+        if not np.isfinite(y).all():
+            raise DataError("y has missing or infinite values; remove these rows")
+        table = self._table(X, np.asarray(y, dtype=np.float64), sample_weight)
+        self._search(table, Regression(metric=self.metric, n_folds=self.n_folds, seed=self.seed))
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """One number per row: (rows,)."""
+        return self._values(X)[:, 0]

@@ -13,6 +13,7 @@ from forecastml.data.table import Table
 from forecastml.errors import ConfigError
 from forecastml.model import FittedModel, Member, check_alike, checked_groups, stacked_members
 from forecastml.search.log import merged
+from forecastml.task import Classification, Regression
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,7 @@ _LABELS = {"int": int, "float": float, "bool": "True".__eq__, "text": str}
 class Predictor(FittedModel):
     """A trained ensemble for rows. like: a table without rows that carries columns, classes and group keys."""
 
+    task: Classification | Regression
     like: Table
 
     def predict(self, table: Any) -> pd.DataFrame:
@@ -34,17 +36,21 @@ class Predictor(FittedModel):
         with its probability. Raises `DataError` for missing columns, text in numbers and unknown groups.
         """
         from forecastml.data.frames import to_frame
+        from forecastml.data.table_reading import read_rows
 
-        rows, _ = self.task.read(table, like=self.like)
-        outputs = self.like.classes or ("mean",)
-        last_resort = self.fallback.predict(rows, 1, outputs).values
-        values = self._mixed(rows, 1, outputs, last_resort)
+        values = self.values(read_rows(table, self.task.columns, self.like))
         if not self.like.classes:
             return to_frame({"prediction": values[:, 0]})
         convert = _LABELS[self.like.kind]
         labels = np.array([convert(label) for label in self.like.classes])
-        shares = values / values.sum(axis=1, keepdims=True)
-        return to_frame({"prediction": labels[np.argmax(values, axis=1)], **dict(zip(outputs, shares.T, strict=True))})
+        shares = dict(zip(self.like.classes, values.T, strict=True))
+        return to_frame({"prediction": labels[np.argmax(values, axis=1)], **shares})
+
+    def values(self, rows: Table) -> np.ndarray:
+        """Numbers (rows, 1), or probabilities (rows, classes), of rows as they were read."""
+        outputs = self.like.classes or ("mean",)
+        values = self._mixed(rows, 1, outputs, self.fallback.predict(rows, 1, outputs).values)
+        return values / values.sum(axis=1, keepdims=True) if self.like.classes else values
 
     def take(self, groups: Sequence[int]) -> Predictor:
         """The model of these groups alone (positions), in this order; the leaderboard stays that of the run."""

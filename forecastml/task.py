@@ -11,7 +11,7 @@ import numpy as np
 from forecastml.data.checks import Finding
 from forecastml.data.panel import Panel, extent
 from forecastml.data.schema import Schema, names
-from forecastml.data.table import Table
+from forecastml.data.table import RowColumns, Table
 from forecastml.errors import ConfigError, DataError
 from forecastml.metrics import get_metric, metric_names, scales
 from forecastml.protocols import Candidate, Cut, Facts, FitContext, Fold, Metric, Splitter, Task
@@ -235,11 +235,16 @@ class _OfRows:
         """The metric by name."""
         return get_metric(self.metric)
 
+    @property
+    def columns(self) -> RowColumns:
+        """The roles of the columns."""
+        return RowColumns(self.target, self.features, self.group, self.weight, self.labels)
+
     def read(self, source: Any, like: Table | None = None) -> tuple[Table, tuple[Finding, ...]]:
         """Read a table into rows and say what was found; raises `DataError` with the remedy."""
-        from forecastml.data.table_reading import RowColumns, read_table
+        from forecastml.data.table_reading import read_table
 
-        return read_table(source, RowColumns(self.target, self.features, self.group, self.weight, self.labels), like)
+        return read_table(source, self.columns, like)
 
     def cut(self, data: Table, most_folds: Callable[[int], int]) -> Cut:
         """Cross validation, or one part held out of many rows."""

@@ -5,7 +5,9 @@ import inspect
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.datasets import load_diabetes, load_wine
 from sklearn.exceptions import NotFittedError
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import forecastml
 from forecastml.datasets import store_sales
@@ -114,3 +116,27 @@ def test_y_is_refused_because_the_target_is_a_column(fitted):
         forecaster().fit(TABLE, TABLE["sales"])
     with pytest.raises(ConfigError, match="sales"):
         fitted.score(NEXT, NEXT["sales"])
+
+
+#: Weights also decide which rows fall into which fold, so that weighing a row twice is not the same as having it twice.
+NOT_EXPECTED = ("check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data")
+
+
+@parametrize_with_checks(
+    [forecastml.AutoClassifier(preset="fast", n_folds=2), forecastml.AutoRegressor(preset="fast", n_folds=2)],
+    expected_failed_checks=lambda estimator: dict.fromkeys(NOT_EXPECTED, "folds are drawn by rows"),
+)
+def test_estimators_of_rows_pass_scikit_learns_checks(estimator, check):
+    check(estimator)
+
+
+def test_rows_behind_the_doors_of_scikit_learn():
+    X, y = load_wine(return_X_y=True)
+    names = np.array(["barolo", "grignolino", "barbera"])[y]
+    classifier = forecastml.AutoClassifier(preset="fast").fit(X, names)
+    assert classifier.score(X, names) > 0.95
+    assert classifier.predict_proba(X).shape == (178, 3)
+    assert "ensemble" in set(classifier.leaderboard_["learner"])
+    X, y = load_diabetes(return_X_y=True)
+    regressor = forecastml.AutoRegressor(preset="fast").fit(X, y, sample_weight=np.ones(len(y)))
+    assert 0.4 < regressor.score(X, y) < 1

@@ -9,7 +9,29 @@ from typing import Any, ClassVar
 import numpy as np
 
 from forecastml.data.schema import Schema
-from forecastml.errors import ConfigError
+from forecastml.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class RowColumns:
+    """target, weight: column names; group: key columns; features: () for every other column; labels: the target is a
+    class, not a number."""
+
+    target: str
+    features: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
+    weight: str | None = None
+    labels: bool = False
+
+    def schema(self, available: list[str]) -> Schema:
+        """The roles with the features made explicit; `DataError` when there is none."""
+        schema = Schema(target=self.target, group=self.group, known=self.features, weight=self.weight)
+        if not self.features:
+            others = tuple(name for name in available if name not in schema.columns)
+            schema = replace(schema, known=others)
+        if not schema.known:
+            raise DataError(f"there is no column beside {', '.join(schema.columns)}; give features to predict from")
+        return schema
 
 
 @dataclass(frozen=True, eq=False)

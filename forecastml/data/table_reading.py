@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,46 +13,45 @@ from forecastml.data.checks import Finding
 from forecastml.data.columns import distinct_keys, is_text, key_codes, numbers
 from forecastml.data.frames import _open as open_source
 from forecastml.data.schema import Schema
-from forecastml.data.table import Table
+from forecastml.data.table import RowColumns, Table
 from forecastml.errors import DataError
 
 #: Texts of the two truth values, in order.
 _TRUTH = ("False", "True")
 
 
-@dataclass(frozen=True)
-class RowColumns:
-    """target, weight: column names; group: key columns; features: () for every other column; labels: the target is a
-    class, not a number."""
-
-    target: str
-    features: tuple[str, ...] = ()
-    group: tuple[str, ...] = ()
-    weight: str | None = None
-    labels: bool = False
-
-    def schema(self, available: list[str]) -> Schema:
-        """The roles with the features made explicit; `DataError` when there is none."""
-        schema = Schema(target=self.target, group=self.group, known=self.features, weight=self.weight)
-        if not self.features:
-            others = tuple(name for name in available if name not in schema.columns)
-            schema = replace(schema, known=others)
-        if not schema.known:
-            raise DataError(f"there is no column beside {', '.join(schema.columns)}; give features to predict from")
-        return schema
-
-
 def read_table(source: Any, columns: RowColumns, like: Table | None = None) -> tuple[Table, tuple[Finding, ...]]:
-    """Read rows and say what was mended or looks wrong.
+    """Read rows to learn from, and say what was mended or looks wrong.
 
-    source: as for `read_panel`. like: the table that a model learned from: its columns and classes apply, the target
-    may be absent (NaN then) and rows keep their order; otherwise they are sorted by content and rows without target are
-    left out. Raises `DataError` for columns that are missing or not numeric, for a target without values or with one
-    class, and for groups that `like` does not have.
+    source: as for `read_panel`. like: a table whose columns and classes apply. Rows are sorted by their content, and
+    those without a target are left out. Raises `DataError` for columns that are missing or not numeric, and for a
+    target without values or with one class.
     """
+    table, findings = _read(source, columns, like, required=True)
+    return _learnable(table, findings)
+
+
+def read_rows(source: Any, columns: RowColumns, like: Table) -> Table:
+    """Read rows to predict, in their order; like: the table that the model learned from.
+
+    The target may be absent (NaN then). Raises `DataError` for columns that are missing or not numeric, and for groups
+    that `like` does not have.
+    """
+    table, _ = _read(source, columns, like, required=False)
+    place = {tuple(key): i for i, key in enumerate(like.group_keys)}
+    strangers = [key for key in table.group_keys if tuple(key) not in place]
+    if strangers:
+        named = ", ".join(f"{column}={text}" for column, text in zip(like.schema.group, strangers[0], strict=True))
+        raise DataError(f"{len(strangers)} groups were not in the training data, first {named}; remove their rows")
+    number = np.array([place[tuple(key)] for key in table.group_keys], dtype=np.int64)
+    return replace(table, group=number[table.group], group_keys=like.group_keys)
+
+
+def _read(source: Any, columns: RowColumns, like: Table | None, required: bool) -> tuple[Table, list[Finding]]:
+    """The rows as they are; `required`: target and weight must be there."""
     available, read = open_source(source, set(columns.group))
     schema = columns.schema(available) if like is None else like.schema
-    optional = () if like is None else (schema.target, schema.weight)
+    optional = () if required else (schema.target, schema.weight)
     missing = [name for name in schema.columns if name not in available and name not in optional]
     if missing:
         raise DataError(f"column {missing[0]!r} not found; the table has the columns {', '.join(map(repr, available))}")
@@ -61,7 +60,7 @@ def read_table(source: Any, columns: RowColumns, like: Table | None = None) -> t
     if not rows:
         raise DataError("the table has no rows")
     x, findings = _features(table, schema)
-    classes, kind, y = (like.classes, like.kind, None) if like is not None else ((), "", None)
+    classes, kind = (like.classes, like.kind) if like is not None else ((), "")
     if schema.target not in table:
         y = np.full(rows, np.nan)
     elif columns.labels:
@@ -69,9 +68,8 @@ def read_table(source: Any, columns: RowColumns, like: Table | None = None) -> t
     else:
         y = _numbers(schema.target, table[schema.target])
     weight = _weight(schema.weight, table) if schema.weight in table else None
-    group, keys = _groups(schema, table, rows, like)
-    found = Table(x, y, group, keys, schema, weight, classes, kind)
-    return (found, tuple(findings)) if like is not None else _learnable(found, findings)
+    group, keys = distinct_keys([key_codes(name, table[name]) for name in schema.group], rows)
+    return Table(x, y, group, keys, schema, weight, classes, kind), findings
 
 
 def _features(table: dict[str, pa.Array], schema: Schema) -> tuple[np.ndarray, list[Finding]]:
@@ -111,7 +109,7 @@ def _labels(name: str, array: pa.Array, known: tuple[str, ...], kind: str) -> tu
         whole = bool((np.isnan(given) | (given == np.trunc(given))).all())
         found = "int" if whole else "float"
         texts = pa.array([None if np.isnan(v) else str(int(v) if whole else float(v)) for v in given], pa.string())
-    elif is_text(array):
+    elif is_text(array) or pa.types.is_null(array.type):
         texts = array.cast(pa.string())
     else:
         raise DataError(f"target column {name!r} holds {array.type}, not labels; convert it to text")
@@ -131,18 +129,6 @@ def _weight(name: str, table: dict[str, pa.Array]) -> np.ndarray:
             f"weight {name!r} is negative or missing in {len(wrong)} rows, first row {wrong[0]}; give 0 or more"
         )
     return weight
-
-
-def _groups(schema: Schema, table: dict[str, pa.Array], rows: int, like: Table | None) -> tuple[np.ndarray, np.ndarray]:
-    group, keys = distinct_keys([key_codes(name, table[name]) for name in schema.group], rows)
-    if like is None:
-        return group, keys
-    place = {tuple(key): i for i, key in enumerate(like.group_keys)}
-    strangers = [key for key in keys if tuple(key) not in place]
-    if strangers:
-        named = ", ".join(f"{column}={text}" for column, text in zip(schema.group, strangers[0], strict=True))
-        raise DataError(f"{len(strangers)} groups were not in the training data, first {named}; remove their rows")
-    return np.array([place[tuple(key)] for key in keys], dtype=np.int64)[group], like.group_keys
 
 
 def _learnable(table: Table, findings: list[Finding]) -> tuple[Table, tuple[Finding, ...]]:

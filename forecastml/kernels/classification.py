@@ -1,8 +1,8 @@
 """Losses and statistics of class probabilities, for `forecastml.metrics`.
 
 y: float64 (rows,), positions of the true class; values: float64 (rows, classes), probabilities. Statistics take the
-weight and the cell of each row and the number of cells, and return one value per cell: NaN for cells without rows.
-Curves and counts are scikit-learn's. Classes that a cell has no row of do not take part in its averages.
+weight and the cell of each row and the number of cells n, and return (n,); cells without rows hold no meaning. Classes
+that a cell has no row of do not take part in its averages. Definitions follow scikit-learn's functions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 #: A probability is taken as no smaller than this in the logarithm.
 SMALLEST = 1e-15
 
-Statistic = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+#: (scores (rows,), positive (rows,), weight (rows,), cell (rows,), n) -> (n,)
+Ranking = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
 
 
 def log_loss(y: np.ndarray, values: np.ndarray, levels: np.ndarray) -> np.ndarray:
@@ -29,96 +30,141 @@ def correct(y: np.ndarray, values: np.ndarray, levels: np.ndarray) -> np.ndarray
     return np.where(np.isnan(values[:, 0]), np.nan, _likeliest(values) == y)
 
 
+def balanced_accuracy(y: np.ndarray, values: np.ndarray, weight: np.ndarray, cell: np.ndarray, n: int) -> np.ndarray:
+    """Mean over classes of the share found."""
+    found = _Confusion.of(y, values, weight, cell, n)
+    return _mean(_ratio(found.hit, found.true), found.true > 0)
+
+
+def normalized_recall(y: np.ndarray, values: np.ndarray, weight: np.ndarray, cell: np.ndarray, n: int) -> np.ndarray:
+    """Balanced accuracy, 0 for guessing and 1 for perfect: (recall - 1/C) / (1 - 1/C)."""
+    chance = 1.0 / max(values.shape[1], 2)
+    return (balanced_accuracy(y, values, weight, cell, n) - chance) / (1.0 - chance)
+
+
+def f1_macro(y: np.ndarray, values: np.ndarray, weight: np.ndarray, cell: np.ndarray, n: int) -> np.ndarray:
+    """Mean over classes of the harmonic mean of precision and recall."""
+    found = _Confusion.of(y, values, weight, cell, n)
+    return _mean(found.f1, found.true + found.told > 0)
+
+
+def f1_weighted(y: np.ndarray, values: np.ndarray, weight: np.ndarray, cell: np.ndarray, n: int) -> np.ndarray:
+    """The harmonic mean of precision and recall, classes weighted by their rows."""
+    found = _Confusion.of(y, values, weight, cell, n)
+    return _ratio((found.f1 * found.true).sum(axis=1), found.true.sum(axis=1))
+
+
+def precision_weighted(y: np.ndarray, values: np.ndarray, weight: np.ndarray, cell: np.ndarray, n: int) -> np.ndarray:
+    """Share of right answers among those that name a class, classes weighted by their rows."""
+    found = _Confusion.of(y, values, weight, cell, n)
+    return _ratio((_ratio(found.hit, found.told) * found.true).sum(axis=1), found.true.sum(axis=1))
+
+
+def matthews(y: np.ndarray, values: np.ndarray, weight: np.ndarray, cell: np.ndarray, n: int) -> np.ndarray:
+    """Matthews' correlation coefficient; 0 where truth or answer is one class alone."""
+    found = _Confusion.of(y, values, weight, cell, n)
+    total, hits = found.true.sum(axis=1), found.hit.sum(axis=1)
+    shared = hits * total - (found.true * found.told).sum(axis=1)
+    spread = [total**2 - (side**2).sum(axis=1) for side in (found.true, found.told)]
+    return _ratio(shared, np.sqrt(np.maximum(spread[0], 0.0) * np.maximum(spread[1], 0.0)))
+
+
+def auc_weighted(y: np.ndarray, values: np.ndarray, weight: np.ndarray, cell: np.ndarray, n: int) -> np.ndarray:
+    """Area under the ROC curve of each class against the rest, weighted by rows; 0.5 with one class alone."""
+    return _against_rest(_area, (y, values, weight, cell, n), 0.5)
+
+
+def average_precision_weighted(
+    y: np.ndarray, values: np.ndarray, weight: np.ndarray, cell: np.ndarray, n: int
+) -> np.ndarray:
+    """Average precision of each class against the rest, weighted by rows; 1 with one class alone."""
+    return _against_rest(_average_precision, (y, values, weight, cell, n), 1.0)
+
+
+class _Confusion:
+    """Weights of rows by cell and class: hit (true and told), true, told; each float64 (cells, classes)."""
+
+    def __init__(self, hit: np.ndarray, true: np.ndarray, told: np.ndarray) -> None:
+        self.hit, self.true, self.told = hit, true, told
+
+    @classmethod
+    def of(cls, y: np.ndarray, values: np.ndarray, weight: np.ndarray, cell: np.ndarray, n: int) -> _Confusion:
+        classes = values.shape[1]
+        true, told = y.astype(np.int64), _likeliest(values)
+
+        def total(of_class: np.ndarray, share: np.ndarray) -> np.ndarray:
+            return np.bincount(cell * classes + of_class, weights=share, minlength=n * classes).reshape(n, classes)
+
+        return cls(total(true, weight * (true == told)), total(true, weight), total(told, weight))
+
+    @property
+    def f1(self) -> np.ndarray:
+        """2 hit / (true + told), 0 for 0/0: (cells, classes)."""
+        return _ratio(2.0 * self.hit, self.true + self.told)
+
+
 def _likeliest(values: np.ndarray) -> np.ndarray:
     return np.argmax(np.nan_to_num(values, nan=-1.0), axis=1)
 
 
-def _by_cell(statistic: Statistic):
-    """A statistic of the rows of one cell as one of all cells."""
-
-    def of_cells(y: np.ndarray, values: np.ndarray, weight: np.ndarray, cell: np.ndarray, count: int) -> np.ndarray:
-        result = np.full(count, np.nan)
-        for k in np.unique(cell):
-            rows = cell == k
-            if not np.isnan(values[rows]).any():
-                result[k] = statistic(y[rows].astype(np.int64), values[rows], weight[rows])
-        return result
-
-    of_cells.__doc__ = statistic.__doc__
-    return of_cells
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole, 0 for 0/0."""
+    return np.divide(part, whole, out=np.zeros_like(part, dtype=np.float64), where=whole > 0)
 
 
-@_by_cell
-def balanced_accuracy(y: np.ndarray, values: np.ndarray, weight: np.ndarray) -> float:
-    """Mean over classes of the share found."""
-    from sklearn.metrics import recall_score
-
-    return recall_score(y, _likeliest(values), labels=np.unique(y), average="macro", sample_weight=weight)
+def _mean(values: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Mean over the classes that are there: (cells, classes) -> (cells,)."""
+    return _ratio(np.where(there, values, 0.0).sum(axis=1), there.sum(axis=1).astype(np.float64))
 
 
-@_by_cell
-def normalized_recall(y: np.ndarray, values: np.ndarray, weight: np.ndarray) -> float:
-    """Balanced accuracy, 0 for guessing and 1 for perfect: (recall - 1/C) / (1 - 1/C)."""
-    from sklearn.metrics import recall_score
-
-    chance = 1.0 / max(values.shape[1], 2)
-    recall = recall_score(y, _likeliest(values), labels=np.unique(y), average="macro", sample_weight=weight)
-    return (recall - chance) / (1.0 - chance)
-
-
-@_by_cell
-def f1_macro(y: np.ndarray, values: np.ndarray, weight: np.ndarray) -> float:
-    """Mean over classes of the harmonic mean of precision and recall."""
-    from sklearn.metrics import f1_score
-
-    return f1_score(y, _likeliest(values), average="macro", sample_weight=weight, zero_division=0.0)
+def _against_rest(ranking: Ranking, rows: tuple, alone: float) -> np.ndarray:
+    y, values, weight, cell, n = rows
+    total, mass, present = np.zeros(n), np.zeros(n), np.zeros(n, np.int64)
+    for k in range(values.shape[1]):
+        own = np.bincount(cell, weights=weight * (y == k), minlength=n)
+        score = ranking(values[:, k], y == k, weight, cell, n)
+        total += np.where(own > 0, own * score, 0.0)
+        mass += own
+        present += own > 0
+    return np.where(present > 1, _ratio(total, mass), alone)
 
 
-@_by_cell
-def f1_weighted(y: np.ndarray, values: np.ndarray, weight: np.ndarray) -> float:
-    """The harmonic mean of precision and recall, classes weighted by their rows."""
-    from sklearn.metrics import f1_score
-
-    return f1_score(y, _likeliest(values), average="weighted", sample_weight=weight, zero_division=0.0)
-
-
-@_by_cell
-def precision_weighted(y: np.ndarray, values: np.ndarray, weight: np.ndarray) -> float:
-    """Share of right answers among those that name a class, classes weighted by their rows."""
-    from sklearn.metrics import precision_score
-
-    return precision_score(y, _likeliest(values), average="weighted", sample_weight=weight, zero_division=0.0)
-
-
-@_by_cell
-def matthews(y: np.ndarray, values: np.ndarray, weight: np.ndarray) -> float:
-    """Matthews' correlation coefficient."""
-    from sklearn.metrics import matthews_corrcoef
-
-    return float(matthews_corrcoef(y, _likeliest(values), sample_weight=weight))
+def _curve(
+    score: np.ndarray, positive: np.ndarray, weight: np.ndarray, cell: np.ndarray, n: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """At each distinct score of each cell, highest first: its cell, and the weight of positives and of negatives with
+    that score or a higher one in the cell."""
+    order = np.lexsort((-score, cell))
+    score, cell = score[order], cell[order]
+    last = np.append((score[1:] != score[:-1]) | (cell[1:] != cell[:-1]), True)[: len(score)]
+    sums = []
+    for side in (positive, ~positive):
+        share = (weight * side)[order]
+        running = np.cumsum(share)
+        before = np.append(0.0, running)[np.searchsorted(cell, np.arange(n))]
+        sums.append((running - before[cell])[last])
+    return cell[last], sums[0], sums[1]
 
 
-@_by_cell
-def auc_weighted(y: np.ndarray, values: np.ndarray, weight: np.ndarray) -> float:
-    """Area under the ROC curve of each class against the rest, weighted by rows; 0.5 with one class alone."""
-    from sklearn.metrics import roc_auc_score
-
-    return _against_rest(roc_auc_score, y, values, weight, 0.5)
-
-
-@_by_cell
-def average_precision_weighted(y: np.ndarray, values: np.ndarray, weight: np.ndarray) -> float:
-    """Average precision of each class against the rest, weighted by rows; 1 with one class alone."""
-    from sklearn.metrics import average_precision_score
-
-    return _against_rest(average_precision_score, y, values, weight, 1.0)
+def _area(score: np.ndarray, positive: np.ndarray, weight: np.ndarray, cell: np.ndarray, n: int) -> np.ndarray:
+    """Area under the ROC curve by trapezoids."""
+    cell, hits, misses = _curve(score, positive, weight, cell, n)
+    first = np.append(True, cell[1:] != cell[:-1])[: len(cell)]
+    earlier_hits, earlier_misses = (np.where(first, 0.0, np.append(0.0, side[:-1])) for side in (hits, misses))
+    area = np.bincount(cell, weights=(misses - earlier_misses) * (hits + earlier_hits) / 2.0, minlength=n)
+    totals = [np.zeros(n), np.zeros(n)]
+    for total, side in zip(totals, (hits, misses), strict=True):
+        np.maximum.at(total, cell, side)
+    return _ratio(area, totals[0] * totals[1])
 
 
-def _against_rest(
-    score: Callable[..., float], y: np.ndarray, values: np.ndarray, weight: np.ndarray, alone: float
-) -> float:
-    present = np.unique(y)
-    if len(present) < 2:
-        return alone
-    scores = [score(y == k, values[:, k], sample_weight=weight) for k in present]
-    return float(np.average(scores, weights=[weight[y == k].sum() for k in present]))
+def _average_precision(
+    score: np.ndarray, positive: np.ndarray, weight: np.ndarray, cell: np.ndarray, n: int
+) -> np.ndarray:
+    """Sum over thresholds of the gain in recall times the precision."""
+    cell, hits, misses = _curve(score, positive, weight, cell, n)
+    first = np.append(True, cell[1:] != cell[:-1])[: len(cell)]
+    gained = hits - np.where(first, 0.0, np.append(0.0, hits[:-1]))
+    total = np.zeros(n)
+    np.maximum.at(total, cell, hits)
+    return _ratio(np.bincount(cell, weights=gained * _ratio(hits, hits + misses), minlength=n), total)

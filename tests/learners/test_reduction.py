@@ -249,8 +249,7 @@ def test_threads_at_work_change_nothing(monkeypatch):
 def test_the_metric_decides_the_objective():
     panel = Panel.of([np.random.default_rng(0).exponential(size=300)])
     absolute, squared = (
-        means(LightGBM().fit(panel, {}, FitContext(metric=metric, horizon=9)), panel, 9)
-        for metric in ("mase", "rmse")
+        means(LightGBM().fit(panel, {}, FitContext(metric=metric, horizon=9)), panel, 9) for metric in ("mase", "rmse")
     )
     assert absolute.mean() < squared.mean()
 

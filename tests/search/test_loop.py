@@ -35,7 +35,8 @@ def make_evaluation(panel, deadline=None, **choices):
 def run(learners, panel, budget=None, deadline=None, executor=None, **choices):
     by_name = {learner.name: learner for learner in learners}
     candidates = tuple(Candidate(learner.name, {"by": float(i)}) for i, learner in enumerate(learners))
-    plan = Plan(Portfolio(candidates), budget or Budget(), executor or Serial(), by_name.__getitem__, 320, 8, round_size=2)
+    limits = (budget or Budget(), executor or Serial())
+    plan = Plan(Portfolio(candidates), *limits, by_name.__getitem__, size=320, items=8, round_size=2)
     return search(plan, make_evaluation(panel, deadline, **choices), lambda trials, done: None)
 
 
