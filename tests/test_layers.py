@@ -41,6 +41,8 @@ LAYERS = {
     "forecastml.estimators": 6,
     "forecastml.progress": 6,
     "forecastml.cli": 6,
+    "forecastml.cli_options": 6,
+    "forecastml.cli_output": 6,
     "forecastml.datasets": 7,
 }
 FRAME_LIBRARIES = {"pandas", "polars", "narwhals"}
