@@ -70,13 +70,6 @@ def _times(panel: Panel, series: np.ndarray, rows: np.ndarray) -> list[str]:
     return to_text(to_times(ordinals, panel.frequency))
 
 
-def _owners(panel: Panel, rows: np.ndarray) -> np.ndarray:
-    """The series that each row of the target belongs to."""
-    order = np.argsort(panel.begin, kind="stable")
-    order = order[panel.lengths[order] > 0]
-    return order[np.searchsorted(panel.begin[order], rows, side="right") - 1]
-
-
 def _constant(panel: Panel) -> Iterator[Finding]:
     low, high = extent(panel)
     same = (low == high) & (_counts(panel, ~np.isnan(panel.target)) >= LEAST_VALUES)
@@ -112,9 +105,11 @@ def _negative(panel: Panel) -> Iterator[Finding]:
         "if they are returns or corrections, set them to 0 or to missing, or book them where the sale was; with them "
         "the models take values below zero for possible"
     )
-    what = f"{int(count[series].sum())} values of {panel.schema.target!r} are below zero, in {len(series)} series that "
-    what += "hardly ever are: {}"
-    yield _alert(panel, "negative", panel.schema.target, (series, details), what, remedy)
+    total = int(count[series].sum())
+    what = (
+        f"{total} values of {panel.schema.target!r} are below zero, in {len(series)} series that hardly ever are: {{}}"
+    )
+    yield replace(_alert(panel, "negative", panel.schema.target, (series, details), what, remedy), count=total)
 
 
 def _crosses_zero(values: np.ndarray) -> bool:
@@ -122,7 +117,7 @@ def _crosses_zero(values: np.ndarray) -> bool:
     values = values[~np.isnan(values)]
     negative = np.flatnonzero(values < 0)
     beside = np.concatenate([values[np.maximum(negative - 1, 0)], values[np.minimum(negative + 1, len(values) - 1)]])
-    centred = values - values.mean()
+    centred = (values - values.mean()) / np.abs(values).max()
     persistent = (centred[1:] * centred[:-1]).sum() > 0.5 * (centred**2).sum()
     return bool(persistent and np.median(np.abs(beside)) <= NEAR_ZERO * np.median(values))
 
@@ -141,9 +136,8 @@ def _short(panel: Panel, horizon: int) -> Iterator[Finding]:
 
 
 def _level_shift(panel: Panel) -> Iterator[Finding]:
-    rows = shifts(panel)
+    series, rows = shifts(panel)
     if len(rows):
-        series = _owners(panel, rows)
         details = [f"(from {time})" for time in _times(panel, series[:NAMED], rows[:NAMED])]
         remedy = (
             "if the old level will not come back, leave out what lies before it, or give a known covariate that is 0 "
@@ -154,21 +148,23 @@ def _level_shift(panel: Panel) -> Iterator[Finding]:
 
 
 def _outliers(panel: Panel) -> Iterator[Finding]:
-    rows = outliers(panel)
+    owner, rows = outliers(panel)
     if not len(rows):
         return
-    series, first = np.unique(_owners(panel, rows), return_index=True)
+    series, first = np.unique(owner, return_index=True)
     shown = rows[first[:NAMED]]
     times = _times(panel, series[:NAMED], shown)
     details = [f"({value:g} at {time})" for value, time in zip(panel.target[shown], times, strict=True)]
     known = int(_counts(panel, ~np.isnan(panel.target)).sum())
     remedy = (
-        "set them to missing if they are errors; if they have a cause that can come again, give it as a known "
-        "covariate"
+        "set them to missing if they are errors; if they have a cause that can come again, give it as a known covariate"
     )
-    what = f"{len(rows)} values of {panel.schema.target!r} ({100 * len(rows) / known:.2g} %) are far off their "
-    what += f"neighbours and season, in {len(series)} series: {{}}"
-    yield _alert(panel, "outliers", panel.schema.target, (series, details), what, remedy)
+    what = (
+        f"{len(rows)} values of {panel.schema.target!r} ({100 * len(rows) / known:.2g} %) are far off their neighbours "
+        f"and season, in {len(series)} series: {{}}"
+    )
+    finding = _alert(panel, "outliers", panel.schema.target, (series, details), what, remedy)
+    yield replace(finding, count=len(rows))
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,9 +221,8 @@ def _covariates(panel: Panel) -> Iterator[Finding]:
                 details = [f"({n})" for n in count[:NAMED]]
                 remedy = "fill them in; learners take the last known value or the usual one, or cannot use the column"
                 what = f"covariate {name!r} is missing in {len(missing)} rows, in {len(series)} series: {{}}"
-                yield replace(
-                    _alert(panel, "covariate_missing", name, (series, details), what, remedy), count=len(missing)
-                )
+                finding = _alert(panel, "covariate_missing", name, (series, details), what, remedy)
+                yield replace(finding, count=len(missing))
             values = role.values[~unknown[:, k], k]
             several = len(values) >= 2 and (role.names != panel.schema.static or len(panel) >= 2)
             if several and values.min() == values.max():
@@ -247,8 +242,8 @@ def _leaks(panel: Panel, horizon: int) -> Iterator[Finding]:
     for name in dict.fromkeys(leak.columns[0] for leak in found if len(leak.columns) == 1):
         own = [leak for leak in found if leak.columns == (name,)]
         series = np.unique(np.concatenate([leak.series for leak in own]))
-        what = f"known covariate {name!r} gives {panel.schema.target!r} away in {len(series)} series: "
-        yield _alert(panel, "leak", name, (series, _lateness(own, series)), what + "{}", remedy)
+        what = f"known covariate {name!r} gives {panel.schema.target!r} away in {len(series)} series: {{}}"
+        yield _alert(panel, "leak", name, (series, _lateness(own, series)), what, remedy)
     together = [leak for leak in found if len(leak.columns) > 1]
     if together:
         series = np.unique(np.concatenate([leak.series for leak in together]))
@@ -278,6 +273,8 @@ def _clock_change(panel: Panel) -> Iterator[Finding]:
             f"name the zone of the clock that wrote them, such as --timezone {best} (timezone={best!r}); days of 23 "
             "and 25 hours are then counted as such"
         )
-        what = "the times have no zone, and skip the hour that the local clock skips in spring, as in "
-        what += f"{names}, in {len(series)} series: {{}}"
+        what = (
+            f"the times have no zone, and in spring skip the hour that local clocks skip ({names}), in "
+            f"{len(series)} series: {{}}"
+        )
         yield _alert(panel, "clock_change", panel.schema.time or "", (series, ()), what, remedy)

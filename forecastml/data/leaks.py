@@ -132,8 +132,10 @@ def _likely_shift(y: np.ndarray, x: np.ndarray, horizon: int) -> np.ndarray:
     if not len(steps):
         return np.zeros(len(y), np.int64)
     dy, dx = np.nan_to_num(np.diff(y, axis=1)), np.nan_to_num(np.diff(x, axis=1))
-    spectrum = np.conj(np.fft.rfft(dy, 2 * time)) * np.fft.rfft(dx, 2 * time)
-    product = np.fft.irfft(spectrum, 2 * time)[:, steps]
+    # A power of two beyond twice the length: nothing wraps around, and odd lengths are not slow.
+    size = 1 << (2 * time).bit_length()
+    spectrum = np.conj(np.fft.rfft(dy, size)) * np.fft.rfft(dx, size)
+    product = np.fft.irfft(spectrum, size)[:, steps]
     norm = np.sqrt((dy**2).sum(axis=1) * (dx**2).sum(axis=1))[:, None] * (1.0 - np.abs(steps) / time)
     like = np.abs(product) / np.where(norm > 0, norm, np.inf)
     best = like.argmax(axis=1)
@@ -179,6 +181,9 @@ def _left(y: np.ndarray, x: np.ndarray) -> np.ndarray:
 
     def centred(values: np.ndarray) -> np.ndarray:
         values = np.where(known, values, 0.0)
+        # Squares of large values overflow.
+        size = np.abs(values).max(axis=-1, keepdims=True)
+        values = values / np.where(size > 0, size, 1.0)
         values = np.where(known, values - (values.sum(axis=-1) / count)[..., None], 0.0)
         size = np.sqrt((values**2).sum(axis=-1, keepdims=True))
         return values / np.where(size > 0, size, 1.0)

@@ -27,15 +27,15 @@ FAR_SEASONAL = 1.0
 FAR_LEVEL = 0.05
 
 
-def outliers(panel: Panel) -> np.ndarray:
-    """Rows of `panel.target` whose values are far off: int64, ascending by series, then time.
+def outliers(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
+    """Series (positions) and rows of `panel.target` whose values are far off: int64 both, by series, then time.
 
     A deviation is the distance of a value (a logarithm, when all values of the series are positive) from the median
     of the nine around it, after what deviations of covariates explain by least squares; what recurs in other seasons
     is no deviation. The largest are outliers when a gap parts them from the rest, see `FAR` and `APART`. Heavy tails
     have no such gap, so promotions are left alone.
     """
-    found = [np.empty(0, np.int64)]
+    found = [np.empty((2, 0), np.int64)]
     offsets = _offsets(panel.frequency)
     for items in batches(panel):
         values = matrix(panel.target, panel.begin[items], panel.end[items])
@@ -45,10 +45,10 @@ def outliers(panel: Panel) -> np.ndarray:
         items, values = items[suspects], values[suspects]
         far = _far(values, covariates(panel, items, values.shape[1]), offsets, whole=True)
         rows, time = np.nonzero(far)
-        found.append(panel.begin[items[rows]] + time)
-    rows = np.concatenate(found)
-    owner = np.searchsorted(np.sort(panel.begin), rows, side="right")
-    return rows[np.lexsort((rows, owner))]
+        found.append(np.stack([items[rows], panel.begin[items[rows]] + time]))
+    series, rows = np.concatenate(found, axis=1)
+    order = np.lexsort((rows, series))
+    return series[order], rows[order]
 
 
 def batches(panel: Panel) -> Iterator[np.ndarray]:
@@ -74,7 +74,7 @@ def matrix(values: np.ndarray, begin: np.ndarray, end: np.ndarray, width: int | 
 
 
 def covariates(panel: Panel, items: np.ndarray, width: int) -> tuple[np.ndarray, ...]:
-    """Known and past covariates of these series as matrices like `matrix`; a category is whether it is not its first."""
+    """Known and past covariates of these series as `matrix` gives them; categories by whether they are the usual one."""
     known_end = np.minimum(panel.known_end, panel.known_begin + panel.lengths)
     sources = [(c, panel.known[:, k], panel.known_begin, known_end) for k, c in enumerate(panel.schema.known)]
     sources += [(c, panel.past[:, k], panel.begin, panel.end) for k, c in enumerate(panel.schema.past)]
@@ -201,8 +201,9 @@ def _unexplained(deviation: np.ndarray, others: Sequence[np.ndarray]) -> np.ndar
     """Residuals of each series' least squares on the deviations of its covariates."""
     known = ~np.isnan(deviation)
     x = np.stack(others, axis=2) * known[:, :, None]
-    size = np.sqrt((x**2).sum(axis=1, keepdims=True))
-    x = x / np.where(size > 0, size, 1.0)
+    # In two steps, for squares of large values overflow.
+    for size in (np.abs(x).max(axis=1, keepdims=True), np.sqrt((x**2).sum(axis=1, keepdims=True))):
+        x = x / np.where(size > 0, size, 1.0)
     gram = np.swapaxes(x, 1, 2) @ x + 1e-6 * np.eye(len(others))
     slopes = np.linalg.solve(gram, np.swapaxes(x, 1, 2) @ np.where(known, deviation, 0.0)[:, :, None])
     return deviation - (x @ slopes)[:, :, 0]

@@ -25,35 +25,28 @@ SEASONAL = 0.4
 LEVEL = 0.05
 
 
-def shifts(panel: Panel) -> np.ndarray:
-    """Rows of `panel.target` with which a new level begins, the largest break of each series: int64, ascending series.
+def shifts(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
+    """Series (positions) whose level breaks, and the row of `panel.target` with which the new one begins: int64 both.
 
-    Medians of the values on both sides are compared, on the scale of ratios where no value is negative, after the
-    season is taken out; data finer than a day as medians of days. What is found must stand out from the noise beside
-    it, from all other changes of the series (so random walks are left alone), happen at once, and not recur each year.
+    The largest break of each series is told. Medians of the values on both sides are compared, on the scale of ratios
+    where no value is negative, after the season is taken out; data finer than a day as medians of days. What is found
+    must stand out from the noise beside it and from all other changes of the series (so random walks are left alone),
+    happen at once, not recur each year, and not go with a like step of a covariate.
     """
-    natural = natural_seasons(panel.frequency)
-    fine = panel.frequency.unit == "microsecond" and natural
-    block, season = (natural[0], natural[1] // natural[0]) if fine and len(natural) > 1 else (1, min(natural, default=1))
-    grid = Grid(block, season if season <= 2 * SIDE else 1, _year(panel, block))
+    grid = Grid.of(panel)
     rows = np.full(len(panel), -1, np.int64)
-    judged = panel.lengths >= SIDES * grid.side * block
+    judged = panel.lengths >= SIDES * grid.side * grid.block
     for items in batches(replace(panel, end=np.where(judged, panel.end, panel.begin))):
         values = logarithms(matrix(panel.target, panel.begin[items], panel.end[items]))
         levels = grid.levels(values)
         time, suspects = _suspects(levels, np.where((values < 0).any(axis=1), median(np.abs(values)), 1.0), grid)
         if len(suspects):
-            peers = [grid.blocks(other) for other in covariates(panel, items[suspects], int(panel.lengths[items].max()))]
+            items = items[suspects]
+            peers = [grid.blocks(other) for other in covariates(panel, items, values.shape[1])]
             time, kept = _confirmed(levels[suspects], time[suspects], peers, grid)
-            rows[items[suspects[kept]]] = panel.begin[items[suspects[kept]]] + time[kept] * block
-    return rows[rows >= 0]
-
-
-def _year(panel: Panel, block: int) -> int:
-    """Blocks in a year, 0 when a year does not divide into any."""
-    unit, step = panel.frequency.unit, panel.frequency.step * block
-    length = {"day": 365, "business_day": 261, "month_start": 12, "month_end": 12, "microsecond": 365 * DAY}
-    return round(length[unit] / step) if unit in length else 0
+            rows[items[kept]] = panel.begin[items[kept]] + time[kept] * grid.block
+    series = np.flatnonzero(rows >= 0)
+    return series, rows[series]
 
 
 @dataclass(frozen=True)
@@ -63,6 +56,17 @@ class Grid:
     block: int
     season: int
     year: int
+
+    @classmethod
+    def of(cls, panel: Panel) -> Grid:
+        """Blocks of a day (an hour, where the data are as fine as minutes), of one value from days on."""
+        natural, frequency = natural_seasons(panel.frequency), panel.frequency
+        block, season = 1, min(natural, default=1)
+        if frequency.unit == "microsecond" and len(natural) > 1:
+            block, season = natural[0], natural[1] // natural[0]
+        year = {"day": 365, "business_day": 261, "month_start": 12, "month_end": 12, "microsecond": 365 * DAY}
+        length = round(year.get(frequency.unit, 0) / (frequency.step * block))
+        return cls(block, season if season <= 2 * SIDE else 1, length)
 
     @property
     def side(self) -> int:
