@@ -46,5 +46,9 @@ class NewerFormatError(ModelFormatError):
     """The model was saved by a newer version of the package."""
 
 
+class MissingExtra(ForecastMLError, ImportError):
+    """An optional library is needed; the message has the pip line that installs it."""
+
+
 class ForecastWarning(UserWarning):
     """A forecast rests on less than usual, for example beyond the trained horizon."""

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = {
     "forecastml": 6,
     "forecastml.errors": 0,
+    "forecastml.extras": 0,
     "forecastml.budget": 0,
     "forecastml.data": 1,
     "forecastml.protocols": 2,
@@ -40,10 +41,12 @@ LAYERS = {
     "forecastml.automl": 6,
     "forecastml.estimators": 6,
     "forecastml.progress": 6,
+    "forecastml.plot": 6,
+    "forecastml.demo": 6,
     "forecastml.cli": 6,
     "forecastml.cli_options": 6,
     "forecastml.cli_output": 6,
-    "forecastml.datasets": 7,
+    "forecastml.datasets": 6,
 }
 FRAME_LIBRARIES = {"pandas", "polars", "narwhals"}
 FRAMES_ALLOWED = {"forecastml.data.frames": FRAME_LIBRARIES, "forecastml.data.calendar": {"pandas"}}
