@@ -106,7 +106,8 @@ class Forecasting:
         """Read a table into a panel and say what was found; raises `DataError` with the remedy."""
         from forecastml.data.frames import read_panel
 
-        return read_panel(source, self.schema, like=like, freq=None if like is not None else self.freq)
+        reading = read_panel(source, self.schema, like=like, freq=None if like is not None else self.freq)
+        return reading.panel, reading.findings
 
     def splitter(self, panel: Panel, most_folds: int) -> RollingOrigin:
         """The rolling origin with every "auto" made explicit for this panel."""
