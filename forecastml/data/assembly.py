@@ -150,6 +150,8 @@ def _filled(
     offset, own, length = lengths
     target = slots.put(rows.target)
     weight = slots.put(rows.columns[rows.schema.weight], 0.0) if rows.schema.weight in rows.columns else None
+    if gaps == "nan" and slots.at is None:
+        return target, weight, []
     if gaps == "nan":
         inside = (offset >= 0) & (offset < own[rows.series])
         missing = own - np.bincount(rows.series[inside], minlength=len(own))

@@ -60,8 +60,8 @@ def one_group(rows: Rows) -> tuple[Rows, list[Finding]]:
 
 def one_static_value(rows: Rows) -> tuple[Rows, list[Finding]]:
     """Sorted rows whose static columns hold the first known value of their series, a finding for each that varied."""
-    begin, end = rows.bounds()
     columns, findings = {}, []
+    begin, end = rows.bounds() if rows.schema.static else (None, None)
     for name in rows.schema.static:
         values = rows.columns[name]
         there = values >= 0 if rows.is_category(name) else ~np.isnan(values)

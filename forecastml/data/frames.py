@@ -195,10 +195,12 @@ def _rows(
     except DataError as failure:
         return None, [*findings, refusal("unreadable_time", failure)]
     findings += found
-    # Times of rows that have none are placeholders until these rows go.
-    whole = np.zeros(count, times.dtype)
-    whole[timed] = times
-    return Rows(schema, keys, series, whole, columns, group, tz, categories).kept(timed), findings
+    if not timed.all():
+        # Times of rows that have none are placeholders until these rows go.
+        whole = np.zeros(count, times.dtype)
+        whole[timed] = times
+        times = whole
+    return Rows(schema, keys, series, times, columns, group, tz, categories).kept(timed), findings
 
 
 def _times_repeat(times: pa.Array) -> bool:
@@ -236,12 +238,14 @@ def _timed(
 ) -> tuple[np.ndarray, str | None, np.ndarray, list[Finding]]:
     """Times of the rows that have one, their zone, which rows these are, and what was found about the others."""
     array = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
-    missing = array.is_null()
+    missing = array.is_null() if array.null_count else None
     if is_text(array):
-        missing = pc.or_kleene(missing, pc.equal(pc.utf8_trim_whitespace(array), ""))
+        missing = pc.or_kleene(array.is_null(), pc.equal(pc.utf8_trim_whitespace(array), ""))
     elif pa.types.is_floating(array.type):
-        missing = pc.or_kleene(missing, pc.invert(pc.is_finite(array)))
-    timed = ~missing.to_numpy(zero_copy_only=False).astype(bool)
+        missing = pc.or_kleene(array.is_null(), pc.invert(pc.is_finite(array)))
+    timed = np.ones(len(array), bool)
+    if missing is not None:
+        timed = ~missing.to_numpy(zero_copy_only=False).astype(bool)
     findings = []
     if not timed.all():
         rows = np.flatnonzero(~timed)

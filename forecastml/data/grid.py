@@ -159,12 +159,14 @@ def _ordinals(
     ordinals, on_grid = to_ordinals(times, frequency)
     phase = np.zeros(len(rows.keys), np.int64)
     if frequency.step > 1:
-        phase = _phases(rows, np.where(on_grid, ordinals % frequency.step, -1))
+        residue = ordinals % frequency.step
+        residue = residue if on_grid.all() else np.where(on_grid, residue, -1)
+        phase = _phases(rows, residue)
         if like is not None:
             starts = {tuple(key): start for key, start in zip(like.keys, like.start % frequency.step, strict=True)}
             own = zip(rows.keys, phase, strict=True)
             phase = np.array([starts.get(tuple(key), start) for key, start in own], dtype=np.int64)
-        on_grid = on_grid & ((ordinals - phase[rows.series]) % frequency.step == 0)
+        on_grid = residue == phase[rows.series]
     return ordinals, on_grid, phase
 
 
@@ -172,9 +174,9 @@ def _phases(rows: Rows, residue: np.ndarray) -> np.ndarray:
     """The residue most frequent in each series, the earliest among equals, -1 not counted: int64 (series,)."""
     begin, _ = rows.bounds()
     phase = np.maximum(residue[begin], 0)
-    concerned = np.unique(rows.series[residue != phase[rows.series]])
-    at = np.flatnonzero(np.isin(rows.series, concerned) & (residue >= 0))
-    if len(at):
+    other = rows.series[residue != phase[rows.series]]
+    if len(other):
+        at = np.flatnonzero(np.isin(rows.series, other) & (residue >= 0))
         pairs, first, count = np.unique(
             np.stack([rows.series[at], residue[at]]), axis=1, return_index=True, return_counts=True
         )
