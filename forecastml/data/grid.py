@@ -243,10 +243,8 @@ def _deserts(grid: Grid) -> tuple[np.ndarray, list[Finding]]:
     wide = np.flatnonzero(reach > _EMPTY * (end - begin))
     wide = wide[np.argsort(-reach[wide], kind="stable")]
     for i in wide:
-        # Provisionally without the rows on the smaller side of the widest hole: the wrong date is there.
-        own = ordinals[begin[i] : end[i]]
-        cut = begin[i] + 1 + int(np.diff(own).argmax()) if len(own) > 1 else end[i]
-        keep[slice(begin[i], cut) if cut - begin[i] < end[i] - cut else slice(cut, end[i])] = False
+        low, high = _busy(ordinals[begin[i] : end[i]] // step)
+        keep[begin[i] : begin[i] + low] = keep[begin[i] + high : end[i]] = False
     left, series = ordinals[keep], rows.series[keep]
     count = np.bincount(series, minlength=len(rows.keys))
     there = count > 0
@@ -261,3 +259,15 @@ def _deserts(grid: Grid) -> tuple[np.ndarray, list[Finding]]:
     )
     remedy = "correct the wrong date or pass a coarser freq"
     return keep, [Finding("desert", "error", message, rows.only(wide), rows.schema.time or "", len(wide), remedy)]
+
+
+def _busy(points: np.ndarray) -> tuple[int, int]:
+    """Bounds of the part of ascending points that is not nearly empty: up to ten times the larger side of a hole."""
+    low, high = 0, len(points)
+    for _ in range(10):
+        own = points[low:high]
+        if len(own) < 2 or own[-1] - own[0] < _EMPTY * len(own):
+            break
+        cut = low + 1 + int(np.diff(own).argmax())
+        low, high = (cut, high) if cut - low < high - cut else (low, cut)
+    return low, high
