@@ -120,7 +120,7 @@ def aggregated(rows: Rows, how: str, periods: Periods, like: Panel | None) -> tu
     keep[stays], target[stays] = True, np.nan
     coarse = coarse.put({rows.schema.target: target})
     spelled = alias(periods.frequency, periods.phase) if periods.frequency.unit in _UNITS else "the periods"
-    findings = [ends.finding(rows, len(coarse), f"{spelled} by {how}"), *_coarser(fine, periods)]
+    findings = [ends.finding(rows, int(keep.sum()), f"{spelled} by {how}"), *_coarser(fine, periods)]
     return coarse.kept(keep), findings
 
 
@@ -230,7 +230,9 @@ class _Ends:
             return ~unknown & (fine.beside(rows, local, row, -1) >= bounds[0][of])
 
         row_last, row_first = ends_inside(end - 1, end - 1), begins_inside(begin, begin)
-        value_last, value_first = has & ends_inside(after, last), has & begins_inside(before, first)
+        value_last = has & ends_inside(after, last)
+        # Rows that continue a panel do not begin its series: their first value may be missing like any other.
+        value_first = has & begins_inside(before, first) & (not continued)
         return cls(
             no_row=np.concatenate([(end - 1)[row_last], begin[row_first]]),
             no_value=np.concatenate([last[value_last], first[value_first]]),
