@@ -107,9 +107,8 @@ def aggregated(rows: Rows, how: str, periods: Periods, like: Panel | None) -> tu
     starts = np.flatnonzero(np.append(True, (np.diff(rows.series) != 0) | (times[1:] != times[:-1])))
     run = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(rows)))
     fine = _Fine.of(rows, local)
-    ends = _Ends.of(rows, local, fine, periods.bounds(labels), like is not None)
-    coarse = _columns(rows, starts, run, how)
-    coarse = counted(replace(coarse, times=times[starts]))
+    ends = _Ends.of(rows, local, fine, periods.bounds(labels), like is not None and len(like) > 0)
+    coarse = replace(_columns(rows, starts, run, how), times=times[starts])
     target = coarse.target.copy()
     target[run[ends.no_value]] = np.nan
     keep = np.ones(len(coarse), bool)
@@ -118,10 +117,9 @@ def aggregated(rows: Rows, how: str, periods: Periods, like: Panel | None) -> tu
     lonely = np.flatnonzero(np.bincount(coarse.series[keep], minlength=len(rows.keys)) == 0)
     stays = coarse.bounds()[0][lonely]
     keep[stays], target[stays] = True, np.nan
-    coarse = coarse.put({rows.schema.target: target})
-    spelled = alias(periods.frequency, periods.phase) if periods.frequency.unit in _UNITS else "the periods"
-    findings = [ends.finding(rows, int(keep.sum()), f"{spelled} by {how}"), *_coarser(fine, periods)]
-    return coarse.kept(keep), findings
+    coarse = counted(coarse.put({rows.schema.target: target}))
+    done = f"{alias(periods.frequency, periods.phase)} by {how}"
+    return coarse.kept(keep), [ends.finding(rows, int(keep.sum()), done), *_coarser(fine, periods)]
 
 
 def expanded(schema: Schema, categories: dict[str, tuple[str, ...]]) -> Schema:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from forecastml.data.calendar import to_times, to_utc
 from forecastml.data.cells import Identity, column_values
 from forecastml.data.checks import Finding, Reading, refusal, refuse
-from forecastml.data.columns import distinct_keys, is_text, key_codes
+from forecastml.data.columns import distinct_keys, flat, is_text, key_codes
 from forecastml.data.grid import place
 from forecastml.data.identity import separating
 from forecastml.data.panel import Panel
@@ -209,18 +209,24 @@ def _times_repeat(times: pa.Array) -> bool:
 
 def _separating(source: Any, table: Columns, schema: Schema) -> tuple[str, ...]:
     """Columns without a role that tell apart rows of one series and time, () for none."""
-    times, *keys = (key_codes(name, table[name])[0] + 1 for name in (schema.time, *schema.series))
+    times = flat(table[schema.time].dictionary_encode()).indices.fill_null(-1).to_numpy().astype(np.int64) + 1
+    keys = [key_codes(name, table[name])[0] + 1 for name in schema.series]
     base = distinct_keys([(key, [str(i) for i in range(int(key.max()) + 1)]) for key in keys], len(times))[0]
     opened = open_source(source, set())
-    free = set(schema.columns) - {*schema.group} | {*schema.series}
-    names = [name for name in opened.names if name not in free and opened.names.count(name) == 1]
-    return separating(times, base, opened.read(names)) if names else ()
+    used = set(schema.columns) - {*schema.group} | {*schema.series}
+    names = [name for name in opened.names if name not in used and opened.names.count(name) == 1]
+    try:
+        return separating(times, base, opened.read(names)) if names else ()
+    except DataError:
+        # A column that nobody asked for may be what it is.
+        return ()
 
 
 def _detected(chosen: tuple[str, ...]) -> Finding:
     columns = ", ".join(chosen)
     message = f"times repeat, and {columns} tell the rows apart: taken as the series columns"
-    return Finding("series_detected", "fixed", message, "", columns, len(chosen), f"say so: series={columns!r}")
+    remedy = f"to say so, or to choose others, give them as series: {columns}"
+    return Finding("series_detected", "fixed", message, "", columns, len(chosen), remedy)
 
 
 def _with_columns(finding: Finding, source: Any, table: Columns, schema: Schema) -> Finding:

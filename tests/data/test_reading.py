@@ -292,7 +292,7 @@ def test_the_series_columns_are_found(tmp_path):
         assert panel.keys.tolist() == [[s, b] for s in ("007", "008") for b in "012"]
         assert (finding.code, finding.severity) == ("series_detected", "fixed")
         assert "store, brand" in finding.message
-        assert "series='store, brand'" in finding.remedy
+        assert finding.remedy.endswith("give them as series: store, brand")
     later = brands().assign(ds=lambda t: t.ds + pd.Timedelta("30D"))
     assert read(later, BARE, like=panel)[0].keys.tolist() == panel.keys.tolist()
 
@@ -321,6 +321,17 @@ def test_columns_that_were_forgotten_are_named():
     assert (finding.code, finding.severity) == ("duplicates", "error")
     assert finding.remedy == "name brand as series too, or sum or drop the rows first"
     assert "name all key columns" in check_panel(brands().drop(columns="brand"), schema).findings[1].remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [("australian_tourism", {"region", "purpose"}), ("orange_juice", {"brand", "store"})]
+)
+def test_the_series_columns_of_public_sets_are_found(name, found, shared_data):
+    frame = pd.read_parquet(shared_data(name)[0]).drop(columns="unique_id")
+    panel, findings = read(frame, BARE)
+    assert set(panel.schema.series) == found
+    assert len(panel) == shared_data(name)[1]["series"]
+    assert findings[0].code == "series_detected"
 
 
 def test_rows_that_are_to_be_summed_are_not_split_into_series():
