@@ -72,7 +72,7 @@ def fit(
 def prepare(data: Any, task: Task, config: Config | str = "balanced", listener: Listener | None = None) -> Prior:
     """Learn what groups share, on up to 1,000 of them drawn by the hash of their keys."""
     config, listener = as_config(config), listener or _silent
-    everything, _ = task.read(data)
+    everything = task.read(data).data
     sample = everything.take(drawn_groups(everything))
     problem = state(sample, task, config, None, Deadline.after(config.budget.seconds))
     model, choice = _run(problem, listener, keep_pooled=True)

@@ -17,9 +17,9 @@ from typing import Annotated, Any, NoReturn, ParamSpec
 
 import typer
 
-from forecastml.errors import ConfigError, DeadlineExceeded, ForecastMLError, ForecastWarning, LearnerError
-from forecastml.cli_options import COLUMNS, EFFORT, JUDGED, names, numbers, with_task
+from forecastml.cli_options import COLUMNS, EFFORT, JUDGED, numbers, with_task
 from forecastml.cli_output import print_findings, print_rows, print_table
+from forecastml.errors import ConfigError, DeadlineExceeded, ForecastMLError, ForecastWarning, LearnerError
 from forecastml.progress import listening
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 64, 130

@@ -104,7 +104,8 @@ class OfSeries:
             judged=judged,
             log=parts.log,
             cold=np.full(len(panel), cold),
-            findings=problem.findings,
+            skipped=problem.reading.skipped,
+            findings=problem.reading.findings,
         ).trimmed()
 
 
@@ -138,7 +139,7 @@ class OfRows:
             weights=parts.weights,
             fallback=_fallback(problem),
             log=parts.log,
-            findings=problem.findings,
+            findings=problem.reading.findings,
         )
 
 

@@ -117,7 +117,7 @@ class AutoForecaster(BaseEstimator):
         check_is_fitted(self, "model_")
         self._refuse(y)
         panel, gap = self.model_.panel, self.model_.task.gap
-        rows, _ = self.model_.task.read(X, like=panel)
+        rows = self.model_.task.read(X, like=panel).data
         position = match(panel, rows, "X")
         series = np.flatnonzero((position >= 0) & (rows.lengths[position] > 0))
         if not len(series):

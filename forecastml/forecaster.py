@@ -40,6 +40,7 @@ class Forecaster(FittedModel):
     lower: np.ndarray
     judged: np.ndarray
     cold: np.ndarray
+    skipped: np.ndarray
 
     def forecast(
         self,
@@ -121,7 +122,7 @@ class Forecaster(FittedModel):
 
         Members that cannot move are left out, the others' weights renormalised. Raises `FutureError` for older rows.
         """
-        rows, _ = self.task.read(context, like=self.panel)
+        rows = self.task.read(context, like=self.panel).data
         if not rows.lengths.any():
             raise FutureError(
                 f"context: there is no value in column {self.task.target!r}; give the newer target values"
@@ -221,7 +222,7 @@ class Forecaster(FittedModel):
         """The panel with known covariates of `future`, and how many steps after the gap `future` covers."""
         if future is None:
             return self.panel, 0
-        rows, _ = self.task.read(future, like=self.panel)
+        rows = self.task.read(future, like=self.panel).data
         # A target among the future rows is what will be compared with the forecast: it must not be looked at.
         rows = replace(rows, end=rows.begin)
         _refuse_hole(self.panel, rows, 0 if self.task.known else self.task.gap)

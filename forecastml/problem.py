@@ -9,7 +9,7 @@ import numpy as np
 
 from forecastml.budget import Deadline
 from forecastml.config import Config
-from forecastml.data.checks import Finding
+from forecastml.data.checks import Reading
 from forecastml.data.panel import Panel
 from forecastml.data.table import Table
 from forecastml.errors import ConfigError
@@ -25,12 +25,16 @@ class Problem:
 
     task: Task
     config: Config
-    data: Dataset
-    findings: tuple[Finding, ...]
+    reading: Reading
     cut: Cut
     candidates: tuple[Candidate, ...]
     context: FitContext
     prior: Prior | None
+
+    @property
+    def data(self) -> Dataset:
+        """What is learned from."""
+        return self.reading.data
 
     @property
     def season_length(self) -> int:
@@ -55,9 +59,11 @@ def state(data: Any, task: Task, config: Config, prior: Prior | None, deadline: 
     """Read, cut into folds, find the seasons, list the candidates; a prior answers the last three."""
     if prior:
         _check_prior(prior, task)
-    findings: tuple[Finding, ...] = ()
-    if not isinstance(data, Panel | Table):
-        data, findings = task.read(data, like=prior.like if prior else None)
+    if isinstance(data, Panel | Table):
+        reading = Reading(data, (), np.empty((0, 0), dtype=object))
+    else:
+        reading = task.read(data, like=prior.like if prior else None)
+    data = reading.data
     if prior:
         cut = Cut(prior.splitter, tuple(prior.splitter.folds(data)), prior.seasons)
         candidates = tuple(c for c in prior.candidates if c.learner in config.learners)
@@ -71,7 +77,7 @@ def state(data: Any, task: Task, config: Config, prior: Prior | None, deadline: 
         # One level of parallelism: below worker processes a learner has one thread.
         threads=1 if config.workers > 1 else config.threads,
     )
-    return Problem(task, config, data, findings, cut, candidates, context, prior)
+    return Problem(task, config, reading, cut, candidates, context, prior)
 
 
 def _check_prior(prior: Prior, task: Task) -> None:

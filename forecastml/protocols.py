@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 
 from forecastml.budget import Deadline
+from forecastml.data.checks import Reading
 
 Params = Mapping[str, Any]
 T = TypeVar("T")
@@ -315,7 +316,7 @@ class Task(Protocol):
         """The metric by name."""
         ...
 
-    def read(self, source: Any, like: Any = None) -> tuple[Any, tuple[Any, ...]]:
+    def read(self, source: Any, like: Any = None) -> Reading:
         """A table as a dataset, and what was found; `like`: the dataset that it continues."""
         ...
 

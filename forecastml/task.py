@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from forecastml.data.checks import Finding
+from forecastml.data.checks import Finding, Reading
+from forecastml.data.doctor import diagnose
 from forecastml.data.panel import Panel, extent
+from forecastml.data.policies import Policies
 from forecastml.data.schema import Schema, names
 from forecastml.data.table import RowColumns, Table
 from forecastml.errors import ConfigError, DataError
@@ -29,9 +31,12 @@ class Forecasting:
 
     horizon: steps to forecast; target, time: columns; series: key columns, one series per distinct key (none: one
     series); group: key columns whose series share an ensemble (none: each series its own); known, past, static:
-    covariates known in the future / up to the origin / constant per series; weight: row weights; freq: pandas alias
-    or integer step (None: inferred); season: season lengths in steps (None: found in the data; () or 1: none);
-    holidays: country codes whose holidays count ("US", "DE-BY" with a subdivision);
+    covariates known in the future / up to the origin / constant per series; weight: row weights; mask: true where
+    a value is not to be believed (closed, sold out); freq: pandas alias or integer step (None: inferred); aggregate:
+    "sum", "mean", "min" or "max", to bring rows to the coarser `freq`; duplicates, gaps, stale: how repeated rows,
+    holes and series that ended long ago are handled (see `data.policies.Policies`); timezone: of local time, such as
+    "Europe/Paris" ("UTC>Europe/Paris" when times without a zone are UTC); season: season lengths in steps (None: found
+    in the data; () or 1: none); holidays: country codes whose holidays count ("US", "DE-BY" with a subdivision);
     metric: see `forecastml.metrics.metric_names()`; n_folds, step: of the rolling origin, "auto" by the rule of
     `RollingOrigin`; gap: periods after the last known value that are not forecast; quantiles: levels of the
     intervals; integer: round forecasts; lower: bound of forecasts ("auto": 0 for series that never were negative,
@@ -49,7 +54,13 @@ class Forecasting:
     past: str | Sequence[str] | None = None
     static: str | Sequence[str] | None = None
     weight: str | None = None
+    mask: str | None = None
     freq: str | int | None = None
+    aggregate: str | None = None
+    duplicates: str = "error"
+    gaps: str = "nan"
+    stale: str = "own"
+    timezone: str | None = None
     season: int | Sequence[int] | None = None
     holidays: str | Sequence[str] | None = None
     metric: str = "mase"
@@ -83,7 +94,7 @@ class Forecasting:
         if self.lower not in (None, "auto") and not isinstance(self.lower, (int, float)):
             raise ConfigError(f"lower is {self.lower!r}; give a number, None or 'auto'")
         _checked_metric(self.metric, self.name)
-        _ = self.schema
+        _ = self.schema, self.policies
 
     @property
     def schema(self) -> Schema:
@@ -97,6 +108,7 @@ class Forecasting:
             past=self.past,
             static=self.static,
             weight=self.weight,
+            mask=self.mask,
         )
 
     @property
@@ -109,14 +121,32 @@ class Forecasting:
         """The metric by name."""
         return get_metric(self.metric)
 
-    def read(self, source: Any, like: Panel | None = None) -> tuple[Panel, tuple[Finding, ...]]:
-        """Read a table into a panel and say what was found; raises `DataError` with the remedy."""
+    @property
+    def policies(self) -> Policies:
+        """How a table is mended while it is read."""
+        after = self.gap + self.horizon
+        return Policies(self.duplicates, self.gaps, self.stale, after, self.aggregate)
+
+    def read(self, source: Any, like: Panel | None = None) -> Reading:
+        """Read a table into a panel and look it over; raises `DataError` with all that cannot be used."""
         from forecastml.data.frames import read_panel
 
-        panel, findings = read_panel(source, self.schema, like=like, freq=None if like is not None else self.freq)
-        if like is None and not panel.lengths.any():
+        policies = self.policies
+        reading = read_panel(source, self.schema, like, None if like is not None else self.freq, policies)
+        if like is not None:
+            return reading
+        if not reading.data.lengths.any():
             raise DataError(f"column {self.target!r} holds no number at all; check the target column")
-        return panel, findings
+        return replace(reading, findings=(*reading.findings, *diagnose(reading.data, self.gap + self.horizon)))
+
+    def check(self, source: Any) -> tuple[Finding, ...]:
+        """Everything that is wrong with a table or looks wrong, without raising for it."""
+        from forecastml.data.frames import check_panel
+
+        reading = check_panel(source, self.schema, self.freq, self.policies)
+        if reading.data is None:
+            return reading.findings
+        return (*reading.findings, *diagnose(reading.data, self.gap + self.horizon))
 
     def cut(self, data: Panel, most_folds: Callable[[int], int]) -> Cut:
         """Rolling origins with every "auto" made explicit, and the seasons."""
@@ -240,7 +270,7 @@ class _OfRows:
         """The roles of the columns."""
         return RowColumns(self.target, self.features, self.group, self.weight, self.labels)
 
-    def read(self, source: Any, like: Table | None = None) -> tuple[Table, tuple[Finding, ...]]:
+    def read(self, source: Any, like: Table | None = None) -> Reading:
         """Read a table into rows and say what was found; raises `DataError` with the remedy."""
         from forecastml.data.table_reading import read_table
 

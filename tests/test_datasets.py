@@ -141,7 +141,7 @@ def test_a_series_set_is_what_its_description_says(name):
 @pytest.mark.parametrize("name", SERIES)
 def test_a_series_set_can_be_read_as_a_panel(name):
     about = describe(name)
-    panel, _ = read_panel(load(name), Schema(about.target, about.time, about.series), freq=about.freq)
+    panel = read_panel(load(name), Schema(about.target, about.time, about.series), freq=about.freq).data
     assert np.isfinite(panel.target).mean() > 0.95
     assert (panel.lengths > about.horizon).all()
 

@@ -150,7 +150,7 @@ def test_any_kind_of_table_gives_the_same_picture(kind, zone):
 
 def test_a_panel_can_be_drawn_as_it_is(shops):
     history, forecast = shops
-    panel, _ = read_panel(history.astype({"item": str}), MANY)
+    panel = read_panel(history.astype({"item": str}), MANY).data
     other = panel.last(60)
     one = visible(plot_forecast(history, forecast, MANY, limit=3))
     for axis, again in zip(one, visible(plot_forecast(other, forecast, MANY, limit=3)), strict=True):
@@ -160,7 +160,7 @@ def test_a_panel_can_be_drawn_as_it_is(shops):
 
 def test_a_panel_in_a_zone_is_drawn_on_the_local_clock():
     times = pd.date_range("2024-07-01", periods=60, freq="h", tz="America/New_York")
-    panel, _ = read_panel(pd.DataFrame({"ds": times[:50], "y": np.arange(50.0)}), ONE)
+    panel = read_panel(pd.DataFrame({"ds": times[:50], "y": np.arange(50.0)}), ONE).data
     axis = visible(plot_forecast(panel, ahead(times[50:], np.ones(10)), ONE))[0]
     assert num2date(line(axis, "history")[0][-1]).hour == times[49].hour
     assert line(axis, "forecast (mean)")[0][0] - line(axis, "history")[0][-1] == pytest.approx(1 / 24)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +13,24 @@ from forecastml.errors import DataError
 
 #: Text that means "no number" in a column of numbers.
 _MISSING_TEXT = ("", "na", "n/a", "#n/a", "nan", "null", "none", "<na>")
+_TRUTH = {"true": 1.0, "false": 0.0}
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?(\d{1,3}([. ]\d{3})+|\d+),\d+\s*")
+#: A text column most of whose distinct texts are numbers is one of numbers with some wrong cells.
+_MOSTLY = 0.9
 
-#: The series of a row, as messages name it.
-Label = Callable[[int], str]
+
+@dataclass(frozen=True, eq=False)
+class BadCells:
+    """Cells of a column that hold no number.
+
+    rows: int64 (cells,), in order; texts: the first three distinct ones; kind: the type of the whole column when that
+    is the trouble; commas: whether the numbers have decimal commas.
+    """
+
+    rows: np.ndarray
+    texts: tuple[str, ...] = ()
+    kind: str = ""
+    commas: bool = False
 
 
 def flat(array: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -43,15 +59,13 @@ def _text(array: pa.Array) -> pa.Array:
 
 
 def key_codes(name: str, array: pa.Array) -> tuple[np.ndarray, list[str]]:
-    """Codes of a key column into its sorted distinct texts."""
+    """Codes of a key column into its sorted distinct texts, -1 where it is empty."""
     try:
-        encoded = flat(_text(array).dictionary_encode())
+        codes, texts = _ranked(flat(_text(array).dictionary_encode()))
     except pa.ArrowException as failure:
         raise DataError(f"key column {name!r} is of type {array.type}; make it text") from failure
-    if encoded.indices.null_count or "" in encoded.dictionary.to_pylist():
-        missing = pc.sum(pc.fill_null(pc.equal(_text(array), ""), True)).as_py()
-        raise DataError(f"key column {name!r} is empty in {missing} rows; give every row a key or remove them")
-    return _ranked(encoded)
+    # The empty text sorts first.
+    return (np.maximum(codes - 1, -1), texts[1:]) if texts[:1] == [""] else (codes, texts)
 
 
 def _ranked(encoded: pa.DictionaryArray) -> tuple[np.ndarray, list[str]]:
@@ -87,35 +101,89 @@ def category_codes(array: pa.Array, known: tuple[str, ...] | None) -> tuple[np.n
     return codes.astype(np.float64), tuple(texts) if known is None else known
 
 
-def numbers(name: str, array: pa.Array, label: Label) -> np.ndarray:
-    """A column of numbers or booleans, missing as NaN: float64 (rows,), a copy."""
+def numbers(array: pa.Array) -> tuple[np.ndarray, BadCells | None]:
+    """A column of numbers or booleans, missing as NaN: float64 (rows,), a copy; and the cells that hold no number."""
     array = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
     if pa.types.is_null(array.type):
-        return np.full(len(array), np.nan)
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        return _parsed_numbers(name, array, label)
-    if pa.types.is_temporal(array.type) or pa.types.is_nested(array.type):
-        raise DataError(f"column {name!r} holds {array.type}, not numbers; convert it or leave it out")
-    try:
-        return np.array(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
-    except pa.ArrowException as failure:
-        raise DataError(f"column {name!r} holds {array.type}, not numbers; convert it or leave it out") from failure
+        return np.full(len(array), np.nan), None
+    if is_text(array):
+        return _parsed_numbers(array)
+    if not (pa.types.is_temporal(array.type) or pa.types.is_nested(array.type) or _is_bytes(array.type)):
+        try:
+            return np.array(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)), None
+        except pa.ArrowException:
+            pass
+    kind = "bytes that are not UTF-8 text" if _is_bytes(array.type) else str(array.type)
+    return np.full(len(array), np.nan), BadCells(_present(array), kind=kind)
 
 
-def _parsed_numbers(name: str, array: pa.Array, label: Label) -> np.ndarray:
+def switches(array: pa.Array) -> tuple[np.ndarray, BadCells | None]:
+    """A column of true and false, or 1 and 0, missing as false: float64 (rows,) of 0.0 and 1.0; and other cells."""
+    array = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+    values, bad = numbers(_truth(array) if is_text(array) else array)
+    if bad is None:
+        wrong = np.flatnonzero(~np.isnan(values) & (values != 0) & (values != 1))
+        if len(wrong):
+            texts = dict.fromkeys(str(array[int(row)].as_py()) for row in wrong[:100])
+            bad = BadCells(wrong, tuple(texts)[:3])
+    return (values == 1).astype(np.float64), bad
+
+
+def mixed_numbers(array: pa.Array) -> BadCells | None:
+    """The cells that hold no number, of a text column whose other cells are decimals; None for one of categories."""
+    encoded = array.dictionary_encode() if not pa.types.is_dictionary(array.type) else array
+    texts = [text for text in encoded.dictionary.to_pylist() if _given(text)]
+    commas = sum(bool(_DECIMAL_COMMA.fullmatch(text)) for text in texts)
+    decimals = [text for text in texts if "." in text and _number(text) is not None]
+    whole = sum(text.strip().isdecimal() for text in texts)
+    if not texts or not (commas or decimals) or commas + len(decimals) + whole < _MOSTLY * len(texts):
+        return None
+    return numbers(array)[1]
+
+
+def _parsed_numbers(array: pa.Array) -> tuple[np.ndarray, BadCells | None]:
     encoded = array.dictionary_encode()
     texts = encoded.dictionary.to_pylist()
     values, wrong = np.full(len(texts) + 1, np.nan), np.zeros(len(texts) + 1, bool)
     for i, text in enumerate(texts):
-        try:
-            values[i] = float(text)
-        except ValueError:
-            wrong[i] = text.strip().lower() not in _MISSING_TEXT
+        number = _number(text)
+        if number is not None:
+            values[i] = number
+        else:
+            wrong[i] = _given(text)
     codes = encoded.indices.fill_null(len(texts)).to_numpy()
-    bad = np.flatnonzero(wrong[codes])
-    if len(bad):
-        raise DataError(
-            f"column {name!r} holds text in {len(bad)} rows, first {texts[codes[bad[0]]]!r} ({label(bad[0])}, "
-            f"row {bad[0]}); a number is needed: correct or clear these cells"
-        )
-    return values[codes]
+    rows = np.flatnonzero(wrong[codes])
+    if not len(rows):
+        return values[codes], None
+    # Codes of a dictionary rise in the order in which their texts are first met.
+    first = [texts[code] for code in np.flatnonzero(wrong)[:3]]
+    commas = all(_DECIMAL_COMMA.fullmatch(text) for text in first)
+    return values[codes], BadCells(rows, tuple(first), commas=commas)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _given(text: str | None) -> bool:
+    """Whether a text is not one that stands for a missing number."""
+    return text is not None and text.strip().lower() not in _MISSING_TEXT
+
+
+def _truth(array: pa.Array) -> pa.Array:
+    """Text with 1 and 0 in place of the words for true and false."""
+    encoded = array.dictionary_encode()
+    texts = [_TRUTH.get(text.strip().lower(), text) for text in encoded.dictionary.to_pylist()]
+    words = pa.array([str(text) for text in texts], pa.string())
+    return pa.DictionaryArray.from_arrays(encoded.indices, words).dictionary_decode()
+
+
+def _present(array: pa.Array) -> np.ndarray:
+    return np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +14,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forecastml.data.calendar import to_times, to_utc
-from forecastml.data.checks import Finding
-from forecastml.data.columns import Label, category_codes, distinct_keys, flat, is_text, key_codes, numbers
-from forecastml.data.grid import Rows, key_label, place
+from forecastml.data.cells import Identity, column_values
+from forecastml.data.checks import Finding, Reading, refusal, refuse
+from forecastml.data.columns import distinct_keys, flat, is_text, key_codes
+from forecastml.data.grid import place
+from forecastml.data.identity import separating
 from forecastml.data.panel import Panel
+from forecastml.data.policies import Policies
+from forecastml.data.rows import Rows
 from forecastml.data.schema import Schema
-from forecastml.errors import ConfigError, DataError, FutureError
+from forecastml.data.sources import Columns, missing_columns, open_source
+from forecastml.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CSV_SUFFIXES = (".csv", ".tsv", ".txt")
-PARQUET_SUFFIXES = (".parquet", ".pq")
 #: Spellings of dates beside ISO 8601; one must fit all rows and no other may read them differently.
 _DATE_FORMATS = tuple(
     day + clock
@@ -36,30 +39,38 @@ _ZONED = re.compile(r":\d\d(\.\d+)?\s*(Z|[+-]\d\d(:?\d\d)?)$")
 
 
 def read_panel(
-    source: Any, schema: Schema, like: Panel | None = None, freq: str | int | None = None
-) -> tuple[Panel, tuple[Finding, ...]]:
+    source: Any,
+    schema: Schema,
+    like: Panel | None = None,
+    freq: str | int | None = None,
+    policies: Policies | None = None,
+) -> Reading:
     """Read a long table into a `Panel` and say what was mended or looks wrong; the source is left as it is.
 
     source: pandas, polars or Arrow table, or the path of a CSV file, a Parquet file or a (hive-partitioned) folder of
-    Parquet files; freq: pandas alias or integer step, None to infer it. like: the panel that these rows continue or
-    look ahead of; its frequency, time zone and categories apply, and target, past, static, weight and group columns
-    may be absent. Keys are text ("001" is not 1). Rows may come in any order. Rows after the last known target reach
-    past `end` as known covariates. Raises `DataError` (`FrequencyError`, with `like` `FutureError`) naming series,
-    column and remedy, and `ConfigError` for column names that cannot be used.
+    Parquet files; freq: pandas alias or integer step, None to infer it; policies: what is mended, and how (None: the
+    defaults of `Policies`). like: the panel that these rows continue or look ahead of; its frequency, time zone,
+    categories and, when `schema` names none, series columns apply, and target, past, static, weight, mask and group
+    columns may be absent. Keys are text ("001" is not 1). Rows may come in any order. Rows after the last known target
+    reach past `end` as known covariates. Raises `DataError` (`FrequencyError` when the frequency is all that is wrong,
+    with `like` `FutureError`) that names every defect found, with series, column and remedy, and `ConfigError` for
+    column names that cannot be used.
     """
-    _check_names(schema)
-    table = _load(source, schema, like)
-    codes = {name: key_codes(name, table[name]) for name in (*schema.series, *schema.group) if name in table}
-    series, keys = distinct_keys([codes[name] for name in schema.series], len(table[schema.time]))
-    grouped = schema.group and all(name in codes for name in schema.group)
-    group = distinct_keys([codes[name] for name in schema.group], len(series))[0] if grouped else None
+    reading = _read(source, schema, like, freq, policies or Policies())
+    refuse(reading.findings, future=like is not None)
+    return reading
 
-    def label(row: int) -> str:
-        return key_label(schema.series, keys[series[row]])
 
-    times, tz = _times(schema.time, table[schema.time], label, freq)
-    columns, categories = _values(table, schema, like, label)
-    return place(Rows(schema, keys, series, times, columns, group, tz, categories), like, freq)
+def check_panel(
+    source: Any, schema: Schema, freq: str | int | None = None, policies: Policies | None = None
+) -> Reading:
+    """As `read_panel`, but what is wrong with the data becomes findings of severity "error" instead of an exception.
+
+    The panel is then what remains after provisional mending: of repeated times the last row, without rows that have no
+    key, no time or one off the grid, with missing values for text. It is for looking at, not for forecasts; None when
+    the table could not be read at all.
+    """
+    return _read(source, schema, None, freq, policies or Policies())
 
 
 def forecast_frame(panel: Panel, ordinals: np.ndarray, values: np.ndarray, outputs: Sequence[str]) -> pd.DataFrame:
@@ -112,173 +123,171 @@ def _check_names(schema: Schema) -> None:
             raise ConfigError(f"column {name!r} is named like a column of the forecast; rename it")
 
 
-def _load(source: Any, schema: Schema, like: Panel | None) -> dict[str, pa.Array]:
+def _read(source: Any, schema: Schema, like: Panel | None, freq: str | int | None, policies: Policies) -> Reading:
+    if like is not None and not schema.series:
+        schema = replace(schema, series=like.schema.series)
+    _check_names(schema)
+    if policies.aggregate is not None and freq is None and like is None:
+        raise ConfigError(f"aggregate {policies.aggregate!r} needs a frequency to bring the rows to: give freq")
+    try:
+        table = _load(source, schema, like)
+        findings: list[Finding] = []
+        detect = like is None and policies.duplicates == "error"
+        if detect and not schema.series and _times_repeat(table[schema.time]):
+            chosen = _separating(source, table, schema)
+            if chosen:
+                findings.append(_detected(chosen))
+                table |= open_source(source, {*chosen}).read(chosen)
+                schema = replace(schema, series=chosen)
+        rows, found = _rows(table, schema, like, freq)
+    except DataError as failure:
+        return Reading(None, (refusal("unreadable", failure),), np.empty((0, len(schema.series)), dtype=object))
+    findings += found
+    if rows is None or not len(rows):
+        return Reading(None, tuple(findings), np.empty((0, len(schema.series)), dtype=object))
+    reading = place(rows, like, freq, policies)
+    found = [_with_columns(f, source, table, schema) if detect else f for f in reading.findings]
+    return replace(reading, findings=(*findings, *found))
+
+
+def _load(source: Any, schema: Schema, like: Panel | None) -> Columns:
     """The columns that have a role, one array each; with `like` some may be absent."""
-    error = DataError if like is None else FutureError
     required = schema.columns if like is None else (*schema.series, schema.time, *schema.known)
-    names, read = _open(source, {*schema.series, *schema.group})
-    missing = [name for name in required if name not in names]
+    opened = open_source(source, {*schema.series, *schema.group})
+    missing = [name for name in required if name not in opened.names]
     if missing:
-        raise error(_missing_message(missing, names, source))
-    repeated = [name for name in schema.columns if names.count(name) > 1]
+        raise DataError(missing_columns(missing, opened.names, source))
+    repeated = [name for name in schema.columns if opened.names.count(name) > 1]
     if repeated:
         raise DataError(f"the table has several columns named {repeated[0]!r}; rename all but one")
-    try:
-        table = read([name for name in schema.columns if name in names])
-    except (pa.ArrowException, UnicodeDecodeError) as failure:
-        raise DataError(f"the table cannot be read: {failure}") from failure
+    table = opened.read([name for name in schema.columns if name in opened.names])
     if len(table[schema.time]) == 0:
-        raise error("the table has no rows")
+        raise DataError("the table has no rows; give some")
     return table
 
 
-def _values(
-    table: dict[str, pa.Array], schema: Schema, like: Panel | None, label: Label
-) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
-    """Target, covariates and weight as float64 (rows,), and the categories of those that are codes."""
-    rows = len(table[schema.time])
-    columns: dict[str, np.ndarray] = {}
-    categories = {} if like is None else dict(like.categories)
-    covariates = (*schema.known, *schema.past, *schema.static)
-    for name in (schema.target, *covariates, *((schema.weight,) if schema.weight in table else ())):
-        if name not in table:
-            columns[name] = np.full(rows, -1.0 if name in categories else np.nan)
-        elif name in categories or (like is None and name in covariates and is_text(table[name])):
-            columns[name], categories[name] = category_codes(table[name], categories.get(name))
-        else:
-            columns[name] = numbers(name, table[name], label)
-    return columns, categories
-
-
-def _missing_message(missing: list[str], names: list[str], source: Any) -> str:
-    message = f"{', '.join(map(repr, missing))} not found; the table has the columns {', '.join(map(repr, names))}"
-    close = difflib.get_close_matches(missing[0], names, n=1)
-    if close:
-        message += f"; did you mean {close[0]!r}?"
-    if missing[0] in (getattr(getattr(source, "index", None), "names", None) or ()):
-        message += f"; {missing[0]!r} is in the index: call reset_index() first"
-    return message
-
-
-Reader = Callable[[list[str]], dict[str, pa.Array]]
-
-
-def _open(source: Any, keys: set[str]) -> tuple[list[str], Reader]:
-    """Column names of a source, and a function that reads some of them."""
-    if isinstance(source, str | os.PathLike):
-        return _open_path(Path(source), keys)
-    import narwhals as nw
-
+def _rows(
+    table: Columns, schema: Schema, like: Panel | None, freq: str | int | None
+) -> tuple[Rows | None, list[Finding]]:
+    """The rows that have a key and a time, and what was found; None when the times cannot be read."""
+    codes = {name: key_codes(name, table[name]) for name in (*schema.series, *schema.group) if name in table}
+    findings, keyed = [], np.ones(len(table[schema.time]), bool)
+    for name, (code, _) in codes.items():
+        empty = int((code < 0).sum())
+        if empty:
+            message, remedy = f"key column {name!r} is empty in {empty} rows", "give every row a key or remove them"
+            findings.append(Finding("empty_key", "error", message, "", name, empty, remedy))
+            keyed &= code >= 0
+    if not keyed.any():
+        return None, findings
+    if not keyed.all():
+        table = {name: array.filter(pa.array(keyed)) for name, array in table.items()}
+        codes = {name: (code[keyed], texts) for name, (code, texts) in codes.items()}
+    count = len(table[schema.time])
+    series, keys = distinct_keys([codes[name] for name in schema.series], count)
+    grouped = schema.group and all(name in codes for name in schema.group)
+    group = distinct_keys([codes[name] for name in schema.group], count)[0] if grouped else None
+    identity = Identity(schema.series, keys, series, np.flatnonzero(keyed))
+    columns, categories, found = column_values(table, schema, like, identity)
+    findings += found
     try:
-        frame = nw.from_native(source)
-        columns = {str(name): name for name in frame.collect_schema().names()}
-    except (TypeError, nw.exceptions.NarwhalsError) as failure:
-        raise DataError(
-            f"cannot read a table from {type(source).__name__}: {failure}; give a pandas, polars or Arrow table "
-            "with distinct column names, or a path"
-        ) from failure
-
-    def read(names: list[str]) -> dict[str, pa.Array]:
-        eager = frame
-        if isinstance(frame, nw.LazyFrame):
-            eager = frame.select(nw.col(*(columns[name] for name in names))).collect("pyarrow")
-        return {name: _arrow(eager.get_column(columns[name])) for name in names}
-
-    return list(columns), read
+        times, tz, timed, found = _timed(schema.time, table[schema.time], identity, freq)
+    except DataError as failure:
+        return None, [*findings, refusal("unreadable_time", failure)]
+    findings += found
+    if not timed.all():
+        # Times of rows that have none are placeholders until these rows go.
+        whole = np.zeros(count, times.dtype)
+        whole[timed] = times
+        times = whole
+    return Rows(schema, keys, series, times, columns, group, tz, categories).kept(timed), findings
 
 
-def _arrow(column: Any) -> pa.Array:
+def _times_repeat(times: pa.Array) -> bool:
+    return pc.count_distinct(times).as_py() < len(times) - times.null_count
+
+
+def _separating(source: Any, table: Columns, schema: Schema) -> tuple[str, ...]:
+    """Columns without a role that tell apart rows of one series and time, () for none."""
+    times = flat(table[schema.time].dictionary_encode()).indices.fill_null(-1).to_numpy().astype(np.int64) + 1
+    keys = [key_codes(name, table[name])[0] + 1 for name in schema.series]
+    base = distinct_keys([(key, [str(i) for i in range(int(key.max()) + 1)]) for key in keys], len(times))[0]
+    opened = open_source(source, set())
+    used = set(schema.columns) - {*schema.group} | {*schema.series}
+    names = [name for name in opened.names if name not in used and opened.names.count(name) == 1]
     try:
-        return flat(column.to_arrow())
-    except pa.ArrowException:
-        # Objects of several types have no Arrow type: as text they are keys, or the bad value that a message names.
-        texts = (str(value) for value in column.to_list())
-        return pa.array([None if text in ("None", "nan", "<NA>", "NaT") else text for text in texts], pa.string())
+        return separating(times, base, opened.read(names)) if names else ()
+    except DataError:
+        # A column that nobody asked for may be what it is.
+        return ()
 
 
-def _open_path(path: Path, keys: set[str]) -> tuple[list[str], Reader]:
-    if not path.exists():
-        raise DataError(f"there is no file or folder {path}")
-    if path.is_dir() or path.suffix.lower() in PARQUET_SUFFIXES:
-        return _open_parquet(path, keys)
-    if path.suffix.lower() in CSV_SUFFIXES:
-        return _open_csv(path, keys)
-    raise DataError(f"{path} is neither CSV nor Parquet; give one of {', '.join(CSV_SUFFIXES + PARQUET_SUFFIXES)}")
+def _detected(chosen: tuple[str, ...]) -> Finding:
+    columns = ", ".join(chosen)
+    message = f"times repeat, and {columns} tell the rows apart: taken as the series columns"
+    remedy = f"to say so, or to choose others, give them as series: {columns}"
+    return Finding("series_detected", "fixed", message, "", columns, len(chosen), remedy)
 
 
-def _open_csv(path: Path, keys: set[str]) -> tuple[list[str], Reader]:
-    import csv
-
-    from pyarrow import csv as arrow_csv
-
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header = file.readline()
-    except UnicodeDecodeError as failure:
-        raise DataError(f"{path} is not UTF-8 text; save it as UTF-8") from failure
-    delimiter = max(",;\t", key=header.count)
-    names = next(csv.reader([header], delimiter=delimiter), [])
-
-    def read(wanted: list[str]) -> dict[str, pa.Array]:
-        table = arrow_csv.read_csv(
-            path,
-            # One block, so that the type of a column is inferred from all of its rows.
-            read_options=arrow_csv.ReadOptions(block_size=min(max(path.stat().st_size, 1 << 20), 1 << 30)),
-            parse_options=arrow_csv.ParseOptions(delimiter=delimiter),
-            convert_options=arrow_csv.ConvertOptions(
-                include_columns=wanted, column_types={name: pa.string() for name in keys}
-            ),
-        )
-        columns = {name: flat(table.column(name)) for name in wanted}
-        empty = pa.scalar(None, pa.string())
-        return {
-            name: pc.if_else(pc.equal(column, ""), empty, column) if is_text(column) else column
-            for name, column in columns.items()
-        }
-
-    return names, read
+def _with_columns(finding: Finding, source: Any, table: Columns, schema: Schema) -> Finding:
+    """A finding of duplicates that names the columns which would tell the rows apart, if there are such."""
+    if finding.code != "duplicates" or not schema.series:
+        return finding
+    chosen = _separating(source, table, schema)
+    if not chosen:
+        return finding
+    return replace(finding, remedy=f"name {', '.join(chosen)} as series too, or sum or drop the rows first")
 
 
-def _open_parquet(path: Path, keys: set[str]) -> tuple[list[str], Reader]:
-    import pyarrow.dataset as ds
-
-    try:
-        dataset = ds.dataset(path, format="parquet", partitioning="hive")
-        files = [fragment.physical_schema for fragment in dataset.get_fragments()]
-        if not files:
-            raise DataError(f"{path} holds no Parquet file")
-        fields = {field.name: field for field in pa.unify_schemas(files, promote_options="permissive")}
-        levels = dataset.partitioning.schema if path.is_dir() else ()
-        levels = pa.schema([pa.field(f.name, pa.string()) if f.name in keys else f for f in levels])
-        fields |= {level.name: level for level in levels}
-        dataset = ds.dataset(
-            path, pa.schema(fields.values()), format="parquet", partitioning=ds.partitioning(levels, flavor="hive")
-        )
-    except (pa.ArrowException, OSError) as failure:
-        raise DataError(f"{path} cannot be read as Parquet: {failure}") from failure
-
-    def read(wanted: list[str]) -> dict[str, pa.Array]:
-        table = dataset.to_table(columns=wanted)
-        return {name: flat(table.column(name)) for name in wanted}
-
-    return list(fields), read
-
-
-def _times(name: str, array: pa.Array, label: Label, freq: str | int | None) -> tuple[np.ndarray, str | None]:
-    """The time column as datetime64[us] (UTC when it has a zone) with its zone, or as int64."""
+def _timed(
+    name: str, array: pa.Array, identity: Identity, freq: str | int | None
+) -> tuple[np.ndarray, str | None, np.ndarray, list[Finding]]:
+    """Times of the rows that have one, their zone, which rows these are, and what was found about the others."""
     array = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
-    if array.null_count:
-        row = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
-        raise DataError(
-            f"time column {name!r} is empty in {array.null_count} rows, first row {row} ({label(row)}); "
-            "give every row a time or remove them"
-        )
+    missing = array.is_null() if array.null_count else None
+    if is_text(array):
+        missing = pc.or_kleene(array.is_null(), pc.equal(pc.utf8_trim_whitespace(array), ""))
+    elif pa.types.is_floating(array.type):
+        missing = pc.or_kleene(array.is_null(), pc.invert(pc.is_finite(array)))
+    timed = np.ones(len(array), bool)
+    if missing is not None:
+        timed = ~missing.to_numpy(zero_copy_only=False).astype(bool)
+    findings = []
+    if not timed.all():
+        rows = np.flatnonzero(~timed)
+        first = f"first row {identity.numbers[rows[0]]} ({identity.label(rows[0])})"
+        message = f"time column {name!r} is empty in {len(rows)} rows, {first}"
+        remedy = "give every row a time or remove them"
+        findings.append(Finding("missing_time", "error", message, identity.only(rows), name, len(rows), remedy))
+        array = array.filter(pa.array(timed))
+    if not len(array):
+        return np.empty(0, np.int64), None, timed, findings
+    times, tz, bad = _times(name, array, freq)
+    if len(bad):
+        places = np.flatnonzero(timed)[bad]
+        text, *others = dict.fromkeys(array[int(row)].as_py() for row in bad[:1000])
+        first = f"{text!r} (row {identity.numbers[places[0]]}, {identity.label(places[0])})"
+        first += "".join(f", {text!r}" for text in others[:2])
+        message = f"time column {name!r}: cannot read {first} as the others, in {len(bad)} rows{identity.named(places)}"
+        remedy = "write dates as 2024-01-31, all with or all without time zone"
+        findings.append(Finding("unreadable_time", "error", message, identity.only(places), name, len(bad), remedy))
+        timed[places] = False
+        times = np.delete(times, bad)
+    return times, tz, timed, findings
+
+
+def _times(name: str, array: pa.Array, freq: str | int | None) -> tuple[np.ndarray, str | None, np.ndarray]:
+    """The time column as datetime64[us] (UTC when it has a zone) or int64, its zone, and the rows that cannot be read.
+
+    array: without missing values and not encoded as a dictionary.
+    """
+    none = np.empty(0, np.int64)
     kind = array.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         micro = array.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
-        return micro.to_numpy().view("datetime64[us]"), getattr(kind, "tz", None)
+        return micro.to_numpy().view("datetime64[us]"), getattr(kind, "tz", None), none
     if is_text(array):
-        return _parsed_times(name, array, label)
+        return _parsed_times(name, array)
     if pa.types.is_floating(kind) or pa.types.is_integer(kind):
         given = array.to_numpy()
         if (np.trunc(given) != given).any():
@@ -288,31 +297,33 @@ def _times(name: str, array: pa.Array, label: Label, freq: str | int | None) -> 
         dates = (whole > 19_000_000) & (whole < 22_000_000) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
         if freq is None and dates.all():
             raise DataError(f"time column {name!r} holds dates as numbers ({whole[0]}); convert it to dates")
-        return whole, None
+        return whole, None, none
     raise DataError(f"time column {name!r} is of type {kind}; give timestamps, dates, ISO text or integers")
 
 
-def _parsed_times(name: str, array: pa.Array, label: Label) -> tuple[np.ndarray, str | None]:
+def _parsed_times(name: str, array: pa.Array) -> tuple[np.ndarray, str | None, np.ndarray]:
     import pandas as pd
 
     encoded = array.dictionary_encode()
     texts, codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
-    zoned = [bool(_ZONED.search(text)) for text in texts]
+    zoned = np.array([bool(_ZONED.search(text)) for text in texts])
     readings = [pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)]
     if readings[0].hasnans:
         readings += [pd.to_datetime(texts, format=spelling, errors="coerce", utc=True) for spelling in _DATE_FORMATS]
-    full = [reading for reading in readings if not reading.hasnans]
     best = min(readings, key=lambda reading: reading.isna().sum())
-    if not full or any(zoned) != all(zoned):
-        wrong = best.isna() if not full else np.array(zoned) != zoned[codes[0]]
-        row = int(np.flatnonzero(wrong[codes])[0])
+    read = ~best.isna()
+    usual = zoned[codes][read[codes]].mean() > 0.5 if read.any() else False
+    wrong = ~read | (zoned != usual)
+    rows = np.flatnonzero(wrong[codes])
+    if len(rows) * 2 > len(codes):
         raise DataError(
-            f"time column {name!r}: cannot read {texts[codes[row]]!r} (row {row}, {label(row)}) as the others; "
+            f"time column {name!r}: cannot read {texts[codes[rows[0]]]!r} and more, {len(rows)} of {len(codes)} rows; "
             "write dates as 2024-01-31, all with or all without time zone"
         )
-    if any((reading != full[0]).any() for reading in full):
+    same = [reading for reading in readings if not reading[read].hasnans]
+    if any((reading[read] != best[read]).any() for reading in same):
         raise DataError(
             f"time column {name!r}: {texts[codes[0]]!r} may be day/month or month/day; write dates as 2024-01-31"
         )
-    times = full[0].tz_localize(None).to_numpy("datetime64[us]")
-    return times[codes], "UTC" if all(zoned) else None
+    times = best.tz_localize(None).to_numpy("datetime64[us]")
+    return times[codes], "UTC" if usual else None, rows

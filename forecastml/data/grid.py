@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from forecastml.data.aggregation import Periods, aggregated
+from forecastml.data.assembly import assembled
 from forecastml.data.calendar import (
     DAY,
     alias,
@@ -22,211 +23,86 @@ from forecastml.data.calendar import (
     to_utc,
     voted,
 )
-from forecastml.data.checks import Finding
+from forecastml.data.checks import Finding, Reading, refusal
+from forecastml.data.defects import (
+    finite,
+    in_order,
+    one_group,
+    one_static_value,
+    sound_weights,
+    without_duplicates,
+    without_masked,
+)
 from forecastml.data.panel import Panel
-from forecastml.data.schema import Frequency, Schema
-from forecastml.errors import DataError, FrequencyError, FutureError
+from forecastml.data.policies import Policies
+from forecastml.data.rows import Grid, Rows
+from forecastml.data.schema import Frequency
+from forecastml.errors import FrequencyError, FutureError
 
 #: A series is of a coarser frequency, not one with gaps, when chance would hardly leave such gaps: less than this.
 _CHANCE = 1e-4
 #: More grid points per row than this (above a million) come from a wrong date.
 _EMPTY = 50
+#: Rows off the grid of a given frequency are left out when they are few: this share must lie on it.
+_ON_GRID = 0.9
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """The used columns of a table as arrays.
-
-    keys: text of the key columns, object (series, key columns), sorted; series: int64 (rows,) into `keys`;
-    group: int64 (rows,) that sorts as the group keys do, None when each series is its own; times: datetime64[us]
-    (UTC when `tz` is set) or int64; columns: target, weight and covariates by name, float64 (rows,), categorical ones
-    as codes into `categories`, -1 where missing.
-    """
-
-    schema: Schema
-    keys: np.ndarray
-    series: np.ndarray
-    times: np.ndarray
-    columns: Mapping[str, np.ndarray]
-    group: np.ndarray | None = None
-    tz: str | None = None
-    categories: Mapping[str, tuple[str, ...]] | None = None
-
-    def sorted(self) -> Rows:
-        """The rows ordered by series, then time."""
-        ahead = np.diff(self.series)
-        if np.all((ahead > 0) | ((ahead == 0) & (self.times[1:] >= self.times[:-1]))):
-            return self
-        order = np.lexsort((self.times, self.series))
-        return replace(
-            self,
-            series=self.series[order],
-            times=self.times[order],
-            columns={name: values[order] for name, values in self.columns.items()},
-            group=None if self.group is None else self.group[order],
-        )
-
-    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """First and one past the last row of each series, of sorted rows."""
-        count = np.bincount(self.series, minlength=len(self.keys))
-        end = np.cumsum(count)
-        return end - count, end
-
-    def named(self, series: np.ndarray, details: Sequence[str] = ()) -> str:
-        """The first five of these series as a user writes them, each with a detail if given."""
-        distinct, first = np.unique(series, return_index=True)
-        names = [key_label(self.schema.series, self.keys[i]) for i in distinct[:5]]
-        if len(details):
-            names = [f"{name} {details[row]}" for name, row in zip(names, first, strict=False)]
-        return ", ".join(names) + (f" and {len(distinct) - 5} more" if len(distinct) > 5 else "")
-
-    def only(self, series: np.ndarray) -> str:
-        """The name of the series concerned when there is one, else ""."""
-        return self.named(series[:1]) if len(np.unique(series)) == 1 else ""
-
-
-def key_label(columns: Sequence[str], key: Sequence[str]) -> str:
-    """A key as a user writes it: `store=001, item=7`."""
-    return ", ".join(f"{column}={text}" for column, text in zip(columns, key, strict=True)) or "the series"
-
-
-def place(rows: Rows, like: Panel | None = None, freq: str | int | None = None) -> tuple[Panel, tuple[Finding, ...]]:
-    """The panel of these rows, and what was mended or looks wrong.
+def place(
+    rows: Rows, like: Panel | None = None, freq: str | int | None = None, policies: Policies | None = None
+) -> Reading:
+    """The panel of these rows, and what was mended or is wrong: all of it, in one pass.
 
     like: the panel whose frequency, zone and phases the rows must continue; freq: the frequency, None to infer it.
-    Raises `DataError`, `FrequencyError` or, with `like`, `FutureError`, naming the series.
+    What is wrong is mended provisionally (see each finding), so that one reading shows every defect; the panel is None
+    when no row is left or the rows have no frequency.
     """
-    rows, findings = _finite(rows.sorted())
-    begin, end = rows.bounds()
-    _refuse_duplicates(rows)
-    tz = rows.tz if like is None else _same_zone(rows, like)
-    frequency = _frequency(rows, tz, freq) if like is None else like.frequency
-    ordinals = _ordinals(rows, frequency, tz, like)
-    if freq is not None:
-        _check_anchor(rows, freq, frequency, ordinals[begin])
-    schema, step = rows.schema, frequency.step
-    has, first, last = _first_and_last(np.isfinite(rows.columns[schema.target]), begin, end)
-    if like is None or not len(like):
-        start = np.where(has, ordinals[first], _start_without_values(ordinals, has, last, (begin, end), step))
+    policies = policies or Policies()
+    findings: list[Finding] = []
+    for mend in (in_order, finite, one_group, one_static_value, without_masked, sound_weights):
+        rows, found = mend(rows)
+        findings += found
+    rows, found = without_duplicates(rows, policies.duplicates)
+    findings += found
+    lost = rows.keys[:0]
+    try:
+        rows = replace(rows, tz=rows.tz if like is None else _same_zone(rows, like))
+        if policies.aggregate is not None:
+            rows, found = aggregated(rows, policies.aggregate, Periods.of(freq, like), like)
+            findings += found
+        grid, found, lost = _gridded(rows, like, freq)
+        findings += found
+    except FutureError as failure:
+        return Reading(None, (*findings, refusal("unreadable_time", failure)), lost)
+    except FrequencyError as failure:
+        return Reading(None, (*findings, refusal("frequency", failure)), lost)
+    if not len(grid.rows):
+        return Reading(None, tuple(findings), lost)
+    panel, found, skipped = assembled(grid, like, policies)
+    return Reading(panel, (*findings, *found), np.concatenate([lost, skipped]))
+
+
+def _gridded(rows: Rows, like: Panel | None, freq: str | int | None) -> tuple[Grid, list[Finding], np.ndarray]:
+    """The rows that lie on one grid, what was found, and the keys of the series that have no such row."""
+    findings: list[Finding] = []
+    if like is None:
+        frequency, coarser, findings = _frequency(rows, rows.tz, freq)
+        # Provisionally without them: on the finer grid their rows would look like gaps.
+        rows = rows.kept(~np.isin(rows.series, coarser)) if len(coarser) else rows
     else:
-        # Rows that continue a model begin where they begin: the first may bring known covariates alone.
-        start = ordinals[begin]
-    length = np.where(has, (ordinals[last] - start) // step + 1, 0)
-    reach = (ordinals[end - 1] - start) // step + 1
-    _refuse_deserts(rows, frequency, ordinals, reach)
-    offset = (ordinals - start[rows.series]) // step
-    values = _Slots.of(rows.series, offset, length)
-    known = _Slots.of(rows.series, offset, reach)
-    static, varying = _static(rows, begin, end)
-    findings += [*(_no_values(rows, has) if like is None else ()), *_gaps(rows, values, length), *varying]
-    panel = Panel(
-        target=values.put(rows.columns[schema.target]),
-        begin=values.end - length,
-        end=values.end,
-        start=start,
-        frequency=frequency,
-        keys=rows.keys,
-        group=_groups(rows, begin),
-        schema=schema,
-        known=_block(rows, schema.known, known),
-        known_begin=known.end - reach,
-        known_end=known.end,
-        past=_block(rows, schema.past, values),
-        static=static,
-        weight=_weight(rows, values),
-        tz=tz,
-        categories=dict(rows.categories or {}),
-    )
-    return panel, tuple(findings)
-
-
-def _start_without_values(
-    ordinals: np.ndarray, has: np.ndarray, last: np.ndarray, bounds: tuple[np.ndarray, np.ndarray], step: int
-) -> np.ndarray:
-    """Where a series without a value would be forecast from: its first row after all known values, or its end.
-
-    So rows of the past do not count as future ones, and a new series can bring covariates of its future.
-    """
-    begin, end = bounds
-    first, newest = ordinals[begin], ordinals[end - 1]
-    if not has.any():
-        return first
-    missing = np.maximum(ordinals[last[has]].max() + 1 - first, 0)
-    return np.minimum(first + -(-missing // step) * step, newest + step)
-
-
-@dataclass(frozen=True, eq=False)
-class _Slots:
-    """Where rows go in a flat buffer: `at` of those `inside`, both None when rows and buffer agree."""
-
-    end: np.ndarray
-    inside: np.ndarray | None
-    at: np.ndarray | None
-
-    @classmethod
-    def of(cls, series: np.ndarray, offset: np.ndarray, length: np.ndarray) -> _Slots:
-        """Rows at `offset` of their series, kept where 0 <= offset < length."""
-        end = np.cumsum(length)
-        inside = (offset >= 0) & (offset < length[series])
-        if end[-1] == len(series) and inside.all():
-            return cls(end, None, None)
-        return cls(end, inside, ((end - length)[series] + offset)[inside])
-
-    def put(self, values: np.ndarray, fill: float = np.nan) -> np.ndarray:
-        """The flat buffer with `values` (rows,) in place."""
-        if self.at is None:
-            return values
-        buffer = np.full(self.end[-1], fill)
-        buffer[self.at] = values[self.inside]
-        return buffer
-
-    def present(self, series: np.ndarray, count: int) -> np.ndarray:
-        """Number of rows in place, per series."""
-        return np.bincount(series if self.inside is None else series[self.inside], minlength=count)
-
-
-def _block(rows: Rows, names: tuple[str, ...], slots: _Slots) -> np.ndarray:
-    """These columns in place: float64 (buffer, columns)."""
-    block = np.empty((int(slots.end[-1]), len(names)))
-    for j, name in enumerate(names):
-        block[:, j] = slots.put(rows.columns[name], -1.0 if name in (rows.categories or {}) else np.nan)
-    return block
-
-
-def _first_and_last(flags: np.ndarray, begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Whether a series has a flagged row, its first and its last one (the series' first row where none)."""
-    flagged = np.flatnonzero(flags)
-    low, high = np.searchsorted(flagged, begin), np.searchsorted(flagged, end)
-    has = high > low
-    first, last = begin.copy(), begin.copy()
-    first[has], last[has] = flagged[low[has]], flagged[high[has] - 1]
-    return has, first, last
-
-
-def _finite(rows: Rows) -> tuple[Rows, list[Finding]]:
-    """Rows with NaN for infinite values, and a finding for each column that had some."""
-    columns, findings = dict(rows.columns), []
-    for name, values in rows.columns.items():
-        infinite = np.isinf(values)
-        if infinite.any() and name != rows.schema.weight:
-            columns[name] = np.where(infinite, np.nan, values)
-            where = rows.series[infinite]
-            message = f"column {name!r} has {len(where)} infinite values, taken as missing: {rows.named(where)}"
-            remedy = "correct them, or clear the cells"
-            findings.append(Finding("infinite", "alert", message, rows.only(where), name, len(where), remedy))
-    return replace(rows, columns=columns), findings
-
-
-def _refuse_duplicates(rows: Rows) -> None:
-    same = np.flatnonzero((rows.series[1:] == rows.series[:-1]) & (rows.times[1:] == rows.times[:-1]))
-    if not len(same):
-        return
-    details = [f"at {time}" for time in to_text(rows.times[same])]
-    where = rows.named(rows.series[same], details)
-    remedy = "sum or drop them first, or name all key columns as series"
-    if not rows.schema.series:
-        remedy = "name the columns that tell the series apart as series, or sum the rows first"
-    raise DataError(f"{len(same)} rows repeat a time of their series: {where}; {remedy}")
+        frequency = like.frequency
+    ordinals, on_grid, phase = _ordinals(rows, frequency, rows.tz, like)
+    if freq is not None:
+        on_grid, found = _anchored(rows, freq, frequency, on_grid, phase)
+        findings += found
+    grid, lost = Grid(rows, frequency, ordinals), rows.keys[:0]
+    if not on_grid.all():
+        finding = _off_grid(grid, on_grid, phase, "future" if like is not None else "free" if freq is None else "given")
+        findings.append(finding)
+        if finding.severity == "fixed":
+            lost = rows.keys[np.bincount(rows.series[on_grid], minlength=len(rows.keys)) == 0]
+        grid = grid.kept(on_grid)
+    keep, found = _deserts(grid)
+    return grid.kept(keep), findings + found, lost
 
 
 def _same_zone(rows: Rows, like: Panel) -> str | None:
@@ -238,16 +114,17 @@ def _same_zone(rows: Rows, like: Panel) -> str | None:
     return like.tz
 
 
-def _frequency(rows: Rows, tz: str | None, freq: str | int | None) -> Frequency:
-    """The frequency given, with the usual time of day, or the one inferred."""
+def _frequency(rows: Rows, tz: str | None, freq: str | int | None) -> tuple[Frequency, np.ndarray, list[Finding]]:
+    """The frequency given, with the usual time of day, or the one inferred, and the series that have a coarser one."""
+    none = np.empty(0, np.int64)
     begin, end = rows.bounds()
     local = rows.times if tz is None else to_local(rows.times, tz)
     if freq is not None:
         frequency = parse_frequency(freq)
         if frequency.unit in ("integer", "microsecond") or rows.times.dtype.kind != "M":
-            return frequency
+            return frequency, none, []
         clocks, votes = np.unique(local.astype(np.int64) % DAY, return_counts=True)
-        return replace(frequency, time_of_day=int(clocks[votes.argmax()]))
+        return replace(frequency, time_of_day=int(clocks[votes.argmax()])), none, []
     distinct, own = series_frequencies(local, begin, end)
     frequency = voted(distinct, own)
     if frequency.unit == "microsecond" and tz is not None:
@@ -256,14 +133,15 @@ def _frequency(rows: Rows, tz: str | None, freq: str | int | None) -> Frequency:
         frequency = voted(distinct, own)
     ratio = np.array([max(1, round(duration(other) / duration(frequency))) for other in distinct] + [1])[own]
     coarser = np.flatnonzero((end - begin - 1) * np.log(ratio) > -math.log(_CHANCE))
-    if len(coarser):
-        spelled = [f"({_spelled(distinct[own[i]], local[begin[i]])})" for i in coarser]
-        raise DataError(
-            f"{len(coarser)} series have another frequency than {alias(frequency)}, which most have: "
-            f"{rows.named(coarser, spelled)}; model them apart, bring all to one frequency, or, if these are gaps, "
-            f"pass freq={alias(frequency)!r}"
-        )
-    return frequency
+    if not len(coarser):
+        return frequency, none, []
+    where = rows.named(
+        coarser, lambda first: [f"({_spelled(distinct[own[i]], local[begin[i]])})" for i in coarser[first]]
+    )
+    message = f"{len(coarser)} series have another frequency than {alias(frequency)}, which most have: {where}"
+    remedy = f"model them apart, bring all to one frequency, or, if these are gaps, pass freq={alias(frequency)!r}"
+    finding = Finding("mixed_frequency", "error", message, rows.only(coarser), "", len(coarser), remedy)
+    return frequency, coarser, [finding]
 
 
 def _spelled(frequency: Frequency, first: np.datetime64 | np.int64) -> str:
@@ -271,28 +149,41 @@ def _spelled(frequency: Frequency, first: np.datetime64 | np.int64) -> str:
     return alias(frequency, int(to_ordinals(np.array([first]), frequency)[0][0]))
 
 
-def _ordinals(rows: Rows, frequency: Frequency, tz: str | None, like: Panel | None) -> np.ndarray:
-    """Grid ordinal of each row; `DataError` (with `like`, `FutureError`) for times off the grid."""
+def _ordinals(
+    rows: Rows, frequency: Frequency, tz: str | None, like: Panel | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Grid ordinal of each row, whether it lies on the grid of its series, and that grid's phase: int64 (series,)."""
     times = rows.times
     if tz is not None and frequency.unit != "microsecond":
         times = _local_dates(times, frequency, tz)
     ordinals, on_grid = to_ordinals(times, frequency)
-    reference = ordinals[rows.bounds()[0]]
+    phase = np.zeros(len(rows.keys), np.int64)
     if frequency.step > 1:
+        residue = ordinals % frequency.step
+        residue = residue if on_grid.all() else np.where(on_grid, residue, -1)
+        phase = _phases(rows, residue)
         if like is not None:
-            starts = {tuple(key): start for key, start in zip(like.keys, like.start, strict=True)}
-            own = zip(rows.keys, reference, strict=True)
-            reference = np.array([starts.get(tuple(key), start) for key, start in own], dtype=np.int64)
-        on_grid &= (ordinals - reference[rows.series]) % frequency.step == 0
-    off = np.flatnonzero(~on_grid)
-    if len(off):
-        grid = alias(frequency, int(reference[rows.series[off[0]]]))
-        details = [f"at {time}" for time in to_text(times[off])]
-        raise (DataError if like is None else FutureError)(
-            f"{len(off)} rows are off the grid of frequency {grid}: {rows.named(rows.series[off], details)}; "
-            + ("correct the times or pass another freq" if like is None else "give times that continue the training")
+            starts = {tuple(key): start for key, start in zip(like.keys, like.start % frequency.step, strict=True)}
+            own = zip(rows.keys, phase, strict=True)
+            phase = np.array([starts.get(tuple(key), start) for key, start in own], dtype=np.int64)
+        on_grid = residue == phase[rows.series]
+    return ordinals, on_grid, phase
+
+
+def _phases(rows: Rows, residue: np.ndarray) -> np.ndarray:
+    """The residue most frequent in each series, the earliest among equals, -1 not counted: int64 (series,)."""
+    begin, _ = rows.bounds()
+    phase = np.maximum(residue[begin], 0)
+    other = rows.series[residue != phase[rows.series]]
+    if len(other):
+        at = np.flatnonzero(np.isin(rows.series, other) & (residue >= 0))
+        pairs, first, count = np.unique(
+            np.stack([rows.series[at], residue[at]]), axis=1, return_index=True, return_counts=True
         )
-    return ordinals
+        order = np.lexsort((first, -count, pairs[0]))
+        which, best = np.unique(pairs[0][order], return_index=True)
+        phase[which] = pairs[1][order][best]
+    return phase
 
 
 def _local_dates(times: np.ndarray, frequency: Frequency, tz: str) -> np.ndarray:
@@ -304,86 +195,79 @@ def _local_dates(times: np.ndarray, frequency: Frequency, tz: str) -> np.ndarray
     return local.astype("datetime64[us]")
 
 
-def _check_anchor(rows: Rows, freq: str | int, frequency: Frequency, first: np.ndarray) -> None:
+def _anchored(
+    rows: Rows, freq: str | int, frequency: Frequency, on_grid: np.ndarray, phase: np.ndarray
+) -> tuple[np.ndarray, list[Finding]]:
+    """Which rows lie on the grid that the anchor of `freq` names; a finding when too many do not."""
     stated = anchor(freq)
-    wrong = np.flatnonzero((first - stated[0]) % stated[1]) if stated else ()
-    if len(wrong):
-        found = alias(frequency, int(first[wrong[0]]))
-        raise FrequencyError(
-            f"freq is {freq}, but {len(wrong)} series are not on it: {rows.named(wrong)}; "
-            f"the first is on {found}: pass freq={found!r} or correct the dates"
-        )
+    wrong = (phase - stated[0]) % stated[1] != 0 if stated else np.zeros(len(phase), bool)
+    if not wrong.any():
+        return on_grid, []
+    anchored = on_grid & ~wrong[rows.series]
+    if anchored.mean() >= _ON_GRID:
+        return anchored, []
+    where = np.flatnonzero(wrong)
+    found = alias(frequency, int(phase[where[0]]))
+    message = f"freq is {freq}, but {len(where)} series are not on it: {rows.named(where)}; the first is on {found}"
+    remedy = f"pass freq={found!r} or correct the dates"
+    return on_grid, [Finding("frequency", "error", message, rows.only(where), "", len(where), remedy)]
 
 
-def _refuse_deserts(rows: Rows, frequency: Frequency, ordinals: np.ndarray, reach: np.ndarray) -> None:
-    if reach.sum() <= 1_000_000 + _EMPTY * len(ordinals):
-        return
-    widest = int(reach.argmax())
-    times = to_text(to_times(ordinals[rows.series == widest][[0, -1]], frequency))
-    raise DataError(
-        f"{rows.named(np.array([widest]))} runs from {times[0]} to {times[1]}: {reach.max()} steps of "
-        f"{alias(frequency)}, nearly all without rows; correct the wrong date or pass a coarser freq"
+def _off_grid(grid: Grid, on_grid: np.ndarray, phase: np.ndarray, kind: str) -> Finding:
+    """Rows off the grid of a frequency that is "given", "free" (inferred) or of the "future"; they are left out."""
+    rows, off = grid.rows, np.flatnonzero(~on_grid)
+    where = rows.series[off]
+    named = rows.named(where, lambda first: [f"at {time}" for time in to_text(rows.times[off[first]])])
+    message = f"{len(off)} rows are off the grid of frequency {alias(grid.frequency, int(phase[where[0]]))}: {named}"
+    severity = "error"
+    remedy = "correct the times or pass another freq"
+    if kind == "future":
+        remedy = "give times that continue the training"
+    elif kind == "given" and on_grid.mean() >= _ON_GRID:
+        severity, message = "fixed", f"{message}; they were left out"
+        remedy = "correct the times, or pass aggregate, such as 'sum', if several rows make one period"
+    elif kind == "given":
+        remedy += ", or, if several rows make one period, pass aggregate, such as 'sum'"
+    return Finding("off_grid", severity, message, rows.only(where), rows.schema.time or "", len(off), remedy)
+
+
+def _deserts(grid: Grid) -> tuple[np.ndarray, list[Finding]]:
+    """Which rows a grid of bearable size can hold, and a finding when a wrong date stretches it beyond."""
+    rows, ordinals, step = grid.rows, grid.ordinals, grid.frequency.step
+    begin, end = rows.bounds()
+    keep = np.ones(len(rows), bool)
+    reach = (ordinals[end - 1] - ordinals[begin]) // step + 1 if len(rows) else np.zeros(0, np.int64)
+    limit = 1_000_000 + _EMPTY * len(rows)
+    if reach.sum() <= limit:
+        return keep, []
+    wide = np.flatnonzero(reach > _EMPTY * (end - begin))
+    wide = wide[np.argsort(-reach[wide], kind="stable")]
+    for i in wide:
+        low, high = _busy(ordinals[begin[i] : end[i]] // step)
+        keep[begin[i] : begin[i] + low] = keep[begin[i] + high : end[i]] = False
+    left, series = ordinals[keep], rows.series[keep]
+    count = np.bincount(series, minlength=len(rows.keys))
+    there = count > 0
+    close = (np.cumsum(count) - 1)[there]
+    if ((left[close] - left[close - count[there] + 1]) // step + 1).sum() > limit:
+        keep[np.isin(rows.series, wide)] = False
+    times = to_text(to_times(ordinals[[begin[wide[0]], end[wide[0]] - 1]], grid.frequency))
+    message = (
+        f"{rows.named(wide[:1])} runs from {times[0]} to {times[1]}: {reach.max()} steps of {alias(grid.frequency)}, "
+        "nearly all without rows"
+        + (f" (and {len(wide) - 1} series more: {rows.named(wide[1:])})" if wide[1:].size else "")
     )
+    remedy = "correct the wrong date or pass a coarser freq"
+    return keep, [Finding("desert", "error", message, rows.only(wide), rows.schema.time or "", len(wide), remedy)]
 
 
-def _no_values(rows: Rows, has: np.ndarray) -> list[Finding]:
-    empty = np.flatnonzero(~has)
-    if not len(empty):
-        return []
-    target = rows.schema.target
-    message = f"{len(empty)} series have no value in {target!r}: {rows.named(empty)}"
-    remedy = "remove their rows, or give values"
-    return [Finding("no_values", "alert", message, rows.only(empty), target, len(empty), remedy)]
-
-
-def _gaps(rows: Rows, slots: _Slots, length: np.ndarray) -> list[Finding]:
-    missing = length - slots.present(rows.series, len(length))
-    where = np.flatnonzero(missing)
-    if not len(where):
-        return []
-    total = int(missing.sum())
-    named = rows.named(where, [f"({n})" for n in missing[where]])
-    message = f"{total} periods without a row became missing values, in {len(where)} series: {named}"
-    return [Finding("gaps", "fixed", message, rows.only(where), count=total, remedy="add the rows if they exist")]
-
-
-def _groups(rows: Rows, begin: np.ndarray) -> np.ndarray:
-    if rows.group is None:
-        return np.arange(len(begin), dtype=np.int64)
-    group = rows.group[begin]
-    mixed = np.flatnonzero(rows.group != group[rows.series])
-    if len(mixed):
-        columns = ", ".join(rows.schema.group)
-        raise DataError(
-            f"series with rows in several groups ({columns}): {rows.named(rows.series[mixed])}; "
-            "a series belongs to one group: name the group columns as series too, or correct the rows"
-        )
-    return np.unique(group, return_inverse=True)[1].reshape(-1).astype(np.int64)
-
-
-def _weight(rows: Rows, slots: _Slots) -> np.ndarray | None:
-    name = rows.schema.weight
-    if name is None or name not in rows.columns:
-        return None
-    weight, counts = rows.columns[name], np.isfinite(rows.columns[rows.schema.target])
-    wrong = np.flatnonzero(counts & ~(np.isfinite(weight) & (weight >= 0)))
-    if len(wrong):
-        named = rows.named(rows.series[wrong], [f"({weight[row]})" for row in wrong])
-        raise DataError(f"weight {name!r} is negative or missing in {len(wrong)} rows: {named}; give 0 or more")
-    return slots.put(np.where(counts, weight, 0.0), 0.0)
-
-
-def _static(rows: Rows, begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, list[Finding]]:
-    """First known value of each static column per series, and a finding for each column that varies."""
-    static, findings = np.empty((len(begin), len(rows.schema.static))), []
-    for j, name in enumerate(rows.schema.static):
-        values = rows.columns[name]
-        there = values >= 0 if name in (rows.categories or {}) else ~np.isnan(values)
-        static[:, j] = values[_first_and_last(there, begin, end)[1]]
-        where = rows.series[there & (values != static[rows.series, j])]
-        if len(where):
-            named = rows.named(where)
-            message = f"static column {name!r} varies within {len(np.unique(where))} series, first value taken: {named}"
-            remedy = f"give {name!r} as known or past if it changes with time"
-            findings.append(Finding("static_varies", "alert", message, rows.only(where), name, len(where), remedy))
-    return static, findings
+def _busy(points: np.ndarray) -> tuple[int, int]:
+    """Bounds of the part of ascending points that is not nearly empty: up to ten times the larger side of a hole."""
+    low, high = 0, len(points)
+    for _ in range(10):
+        own = points[low:high]
+        if len(own) < 2 or own[-1] - own[0] < _EMPTY * len(own):
+            break
+        cut = low + 1 + int(np.diff(own).argmax())
+        low, high = (cut, high) if cut - low < high - cut else (low, cut)
+    return low, high

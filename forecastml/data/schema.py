@@ -47,7 +47,7 @@ class Schema:
     series: key columns, one series per distinct value (none: the table is one series); group: key columns whose
     rows share a model (a subset of what identifies a series; none: each series is its own group); time; target;
     known / past / static: covariates known in the future, known up to the origin only, constant per series;
-    weight: row weights.
+    weight: row weights; mask: true or 1 where a row is left out (sold out, closed): its target counts as missing.
     """
 
     target: str
@@ -58,6 +58,7 @@ class Schema:
     past: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
     weight: str | None = None
+    mask: str | None = None
 
     def __post_init__(self) -> None:
         seen: dict[str, str] = {}
@@ -80,6 +81,7 @@ class Schema:
             "past": self.past,
             "static": self.static,
             "weight": names(self.weight),
+            "mask": names(self.mask),
         }
 
     @property

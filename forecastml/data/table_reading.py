@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from forecastml.data.checks import Finding
+from forecastml.data.checks import Finding, Reading
 from forecastml.data.columns import distinct_keys, is_text, key_codes, numbers
-from forecastml.data.frames import _open as open_source
 from forecastml.data.schema import Schema
+from forecastml.data.sources import open_source
 from forecastml.data.table import RowColumns, Table
 from forecastml.errors import DataError
 
@@ -20,7 +20,7 @@ from forecastml.errors import DataError
 _TRUTH = ("False", "True")
 
 
-def read_table(source: Any, columns: RowColumns, like: Table | None = None) -> tuple[Table, tuple[Finding, ...]]:
+def read_table(source: Any, columns: RowColumns, like: Table | None = None) -> Reading:
     """Read rows to learn from, and say what was mended or looks wrong.
 
     source: as for `read_panel`. like: a table whose columns and classes apply. Rows are sorted by their content, and
@@ -28,7 +28,8 @@ def read_table(source: Any, columns: RowColumns, like: Table | None = None) -> t
     target without values or with one class.
     """
     table, findings = _read(source, columns, like, required=True)
-    return _learnable(table, findings)
+    table = _learnable(table, findings)
+    return Reading(table, tuple(findings), np.empty((0, len(columns.group)), dtype=object))
 
 
 def read_rows(source: Any, columns: RowColumns, like: Table) -> Table:
@@ -131,8 +132,8 @@ def _weight(name: str, table: dict[str, pa.Array]) -> np.ndarray:
     return weight
 
 
-def _learnable(table: Table, findings: list[Finding]) -> tuple[Table, tuple[Finding, ...]]:
-    """The rows with a target in canonical order; `DataError` when there is nothing to learn."""
+def _learnable(table: Table, findings: list[Finding]) -> Table:
+    """The rows with a target in canonical order; those left out are told among `findings`. `DataError` for nothing."""
     name = table.schema.target
     infinite = np.isinf(table.y)
     without = int((np.isnan(table.y) | infinite).sum())
@@ -146,4 +147,4 @@ def _learnable(table: Table, findings: list[Finding]) -> tuple[Table, tuple[Find
         raise DataError(f"only {len(table)} row has a value in target column {name!r}; give two or more")
     if table.kind and len(table.classes) < 2:
         raise DataError(f"target column {name!r} has one class only, {table.classes[0]!r}; give rows of two or more")
-    return table, tuple(findings)
+    return table

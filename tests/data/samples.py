@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from forecastml.data.checks import Finding
+from forecastml.data.frames import read_panel
 from forecastml.data.panel import Panel
 from forecastml.data.schema import Schema
 
@@ -20,6 +22,12 @@ FULL = Schema(
     weight="w",
 )
 ARRAYS = ("target", "begin", "end", "start", "group", "known", "known_begin", "known_end", "past", "static")
+
+
+def read(*args, **options) -> tuple[Panel, tuple[Finding, ...]]:
+    """`read_panel` as panel and findings."""
+    reading = read_panel(*args, **options)
+    return reading.panel, reading.findings
 
 
 def same(a: Panel, b: Panel) -> None:

@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecastml.data.calendar import alias
-from forecastml.data.frames import forecast_frame, read_panel, to_frame, write_table
+from forecastml.data.frames import forecast_frame, to_frame, write_table
 from forecastml.data.schema import Frequency, Schema
 from forecastml.errors import ConfigError, DataError
-from tests.data.samples import FULL, SCHEMA, sales, same, series
+from tests.data.samples import FULL, SCHEMA, read, sales, same, series
 
 
 def test_a_plain_table():
-    panel, findings = read_panel(pd.concat([series("b", 5), series("a", 3)]), SCHEMA)
+    panel, findings = read(pd.concat([series("b", 5), series("a", 3)]), SCHEMA)
     assert findings == ()
     assert panel.keys.tolist() == [["a"], ["b"]]
     assert panel.lengths.tolist() == [3, 5]
@@ -34,7 +34,7 @@ def test_a_plain_table():
 
 
 def test_every_kind_of_column():
-    panel, findings = read_panel(sales(), FULL)
+    panel, findings = read(sales(), FULL)
     assert findings == ()
     assert panel.keys.tolist() == [["001", "7"], ["001", "x y"], ["01", "7"], ["01", "é"]]
     assert panel.group.tolist() == [0, 0, 1, 1]
@@ -62,7 +62,7 @@ def partitioned(frame: pd.DataFrame, folder: Path) -> Path:
 )
 def test_every_source_gives_the_same_panel(kind, tmp_path):
     frame = sales()
-    expected, _ = read_panel(frame, FULL)
+    expected, _ = read(frame, FULL)
     if kind == "polars":
         source = pl.from_pandas(frame)
     elif kind == "lazy":
@@ -87,7 +87,7 @@ def test_every_source_gives_the_same_panel(kind, tmp_path):
         source = frame.convert_dtypes()
     else:
         source = frame.astype({"store": "category", "item": "category", "event": "category"})
-    same(read_panel(source, FULL)[0], expected)
+    same(read(source, FULL)[0], expected)
 
 
 @settings(max_examples=20, deadline=None)
@@ -96,16 +96,16 @@ def test_row_order_is_irrelevant(random):
     frame = sales()
     order = list(range(len(frame)))
     random.shuffle(order)
-    same(read_panel(frame.iloc[order], FULL)[0], read_panel(frame, FULL)[0])
+    same(read(frame.iloc[order], FULL)[0], read(frame, FULL)[0])
 
 
 def test_the_source_is_not_touched_nor_shared():
     frame = sales().sample(frac=1, random_state=0)
     before = frame.copy(deep=True)
-    panel, _ = read_panel(frame, FULL)
+    panel, _ = read(frame, FULL)
     pd.testing.assert_frame_equal(frame, before)
     plain = series()
-    panel, _ = read_panel(plain, SCHEMA)
+    panel, _ = read(plain, SCHEMA)
     plain.loc[:, "y"] = -1.0
     assert panel.target[3] == 3
 
@@ -131,13 +131,13 @@ def test_keys_are_text(values, texts):
     frame["id"] = pd.Series(
         [values[0]] * 20 + [values[1]] * 20, dtype=None if not isinstance(values[1], int) else object
     )
-    assert read_panel(frame, SCHEMA)[0].keys[:, 0].tolist() == texts
+    assert read(frame, SCHEMA)[0].keys[:, 0].tolist() == texts
 
 
 def test_leading_zeros_survive_csv_and_namibia_is_a_country(tmp_path):
     frame = pd.concat([series("001"), series("1"), series("NA")])
     write_table(frame, tmp_path / "t.csv")
-    assert read_panel(tmp_path / "t.csv", SCHEMA)[0].keys[:, 0].tolist() == ["001", "1", "NA"]
+    assert read(tmp_path / "t.csv", SCHEMA)[0].keys[:, 0].tolist() == ["001", "1", "NA"]
 
 
 @pytest.mark.parametrize("missing", [None, np.nan, ""])
@@ -145,51 +145,51 @@ def test_a_missing_key_is_refused(missing):
     frame = series().astype({"id": object})
     frame.loc[3, "id"] = missing
     with pytest.raises(DataError, match=r"key column 'id' is empty in 1 rows"):
-        read_panel(frame, SCHEMA)
+        read(frame, SCHEMA)
 
 
 def test_a_table_without_series_columns_is_one_series():
-    panel, _ = read_panel(series(), Schema(target="y", time="ds"))
+    panel, _ = read(series(), Schema(target="y", time="ds"))
     assert panel.keys.shape == (1, 0)
     assert panel.label(0) == "the series"
     with pytest.raises(DataError, match="name the columns that tell the series apart as series"):
-        read_panel(pd.concat([series("a"), series("b")]), Schema(target="y", time="ds"))
+        read(pd.concat([series("a"), series("b")]).drop(columns="id"), Schema(target="y", time="ds"))
 
 
 @pytest.mark.parametrize("names", [("index", "my time", "Umsatz €"), ("0", "1", "2"), ("level_0", "mean time", "mean")])
 def test_odd_column_names(names, tmp_path):
     schema = Schema(series=(names[0],), time=names[1], target=names[2])
     frame = series().set_axis(names, axis=1)
-    expected, _ = read_panel(frame, schema)
+    expected, _ = read(frame, schema)
     assert expected.target.tolist() == list(range(20))
     write_table(frame, tmp_path / "t.csv")
     for source in (pl.from_pandas(frame), pl.from_pandas(frame).lazy(), tmp_path / "t.csv"):
-        same(read_panel(source, schema)[0], expected)
+        same(read(source, schema)[0], expected)
     frame.columns = range(3)
     numbered = Schema(series=("0",), time="1", target="2")
-    assert read_panel(frame, numbered)[0].target.tolist() == list(range(20))
+    assert read(frame, numbered)[0].target.tolist() == list(range(20))
 
 
 @pytest.mark.parametrize("name", ["mean", "0.1", "0.975"])
 def test_a_key_named_like_an_output_is_refused(name):
     with pytest.raises(ConfigError, match="rename it"):
-        read_panel(series().rename(columns={"id": name}), Schema(target="y", time="ds", series=(name,)))
+        read(series().rename(columns={"id": name}), Schema(target="y", time="ds", series=(name,)))
 
 
 def test_groups_need_not_be_key_columns():
     frame = pd.concat([series("a").assign(g="z"), series("b").assign(g="z"), series("c").assign(g="k")])
     schema = Schema(target="y", time="ds", series=("id",), group=("g",))
-    assert read_panel(frame, schema)[0].group.tolist() == [1, 1, 0]
+    assert read(frame, schema)[0].group.tolist() == [1, 1, 0]
     frame.iloc[5, -1] = "k"
     with pytest.raises(DataError, match=r"several groups \(g\): id=a"):
-        read_panel(frame, schema)
+        read(frame, schema)
 
 
 # --- tables out ---
 
 
 def test_a_forecast_table():
-    panel, _ = read_panel(sales(), FULL)
+    panel, _ = read(sales(), FULL)
     ordinals = (panel.last_ordinal[:, None] + np.arange(1, 4)).ravel()
     values = np.arange(24.0).reshape(12, 2)
     out = forecast_frame(panel, ordinals, values, ("mean", "0.9"))
@@ -248,7 +248,7 @@ def test_frequencies_of_the_public_sets(name, shared_data):
         known=tuple(facts["covariates"].get("known", ())),
         static=tuple(facts["covariates"].get("static", ())),
     )
-    panel, _ = read_panel(path, schema)
+    panel, _ = read(path, schema)
     spelled = alias(panel.frequency, int(panel.start[0]))
     assert spelled.startswith(facts["freq"])
     assert len(panel) == facts["series"]
