@@ -13,12 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from forecastml.data.calendar import to_times, to_utc
+from forecastml.data.calendar import to_times
 from forecastml.data.checks import Finding
 from forecastml.data.columns import Label, category_codes, distinct_keys, flat, is_text, key_codes, numbers
 from forecastml.data.grid import Rows, key_label, place
 from forecastml.data.panel import Panel
 from forecastml.data.schema import Schema
+from forecastml.data.wall_clock import shown
+from forecastml.data.zones import from_naive, reading, to_utc
 from forecastml.errors import ConfigError, DataError, FutureError
 
 if TYPE_CHECKING:
@@ -36,16 +38,21 @@ _ZONED = re.compile(r":\d\d(\.\d+)?\s*(Z|[+-]\d\d(:?\d\d)?)$")
 
 
 def read_panel(
-    source: Any, schema: Schema, like: Panel | None = None, freq: str | int | None = None
+    source: Any,
+    schema: Schema,
+    like: Panel | None = None,
+    freq: str | int | None = None,
+    timezone: str | None = None,
 ) -> tuple[Panel, tuple[Finding, ...]]:
     """Read a long table into a `Panel` and say what was mended or looks wrong; the source is left as it is.
 
     source: pandas, polars or Arrow table, or the path of a CSV file, a Parquet file or a (hive-partitioned) folder of
     Parquet files; freq: pandas alias or integer step, None to infer it. like: the panel that these rows continue or
-    look ahead of; its frequency, time zone and categories apply, and target, past, static, weight and group columns
-    may be absent. Keys are text ("001" is not 1). Rows may come in any order. Rows after the last known target reach
-    past `end` as known covariates. Raises `DataError` (`FrequencyError`, with `like` `FutureError`) naming series,
-    column and remedy, and `ConfigError` for column names that cannot be used.
+    look ahead of; its frequency, time zone and categories apply, and target, past, static, weight and group columns may
+    be absent. timezone: zone whose local time the data are modelled in (with `like`, its own), and that times without a
+    zone are in; "UTC>Europe/Paris" says that those are in UTC. Keys are text ("001" is not 1). Rows may come in any
+    order. Rows after the last known target reach past `end` as known covariates. Raises `DataError` (`FrequencyError`,
+    with `like` `FutureError`) naming series, column and remedy, and `ConfigError` for column names that cannot be used.
     """
     _check_names(schema)
     table = _load(source, schema, like)
@@ -57,26 +64,45 @@ def read_panel(
     def label(row: int) -> str:
         return key_label(schema.series, keys[series[row]])
 
-    times, tz = _times(schema.time, table[schema.time], label, freq)
+    times, tz, findings = _times(schema.time, table[schema.time], label, freq)
+    if timezone is not None:
+        naive, modelled = reading(timezone)
+        if times.dtype.kind != "M":
+            raise ConfigError(
+                f"time column {schema.time!r} holds whole numbers, which have no zone: leave timezone out"
+            )
+        times = times if tz is not None else from_naive(times, series, naive, schema.time, label)
+        tz, findings = modelled, ()
     columns, categories = _values(table, schema, like, label)
-    return place(Rows(schema, keys, series, times, columns, group, tz, categories), like, freq)
+    panel, found = place(Rows(schema, keys, series, times, columns, group, tz, categories), like, freq)
+    return panel, (*findings, *found)
 
 
-def forecast_frame(panel: Panel, ordinals: np.ndarray, values: np.ndarray, outputs: Sequence[str]) -> pd.DataFrame:
+def forecast_frame(
+    panel: Panel, ordinals: np.ndarray, values: np.ndarray, outputs: Sequence[str], horizon: int | None = None
+) -> pd.DataFrame:
     """Forecasts as a table: series columns (text), the time column (in the panel's zone), one column per output.
 
-    ordinals: int64 (rows,), series-major, equally many per series; values: float64 (rows, outputs).
+    ordinals: int64 (rows,), series-major, equally many per series; values: float64 (rows, outputs); horizon: rows
+    shown of each series (None: all). On the wall clock an hour that the clocks skip is not shown, one that they repeat
+    is shown twice.
     """
     import pandas as pd
 
     steps = len(ordinals) // max(len(panel), 1)
-    columns: dict[str, Any] = {name: np.repeat(panel.keys[:, j], steps) for j, name in enumerate(panel.schema.series)}
-    times = to_times(ordinals, panel.frequency)
+    rows = np.arange(len(ordinals))
+    rows = rows if horizon is None else rows[rows % max(steps, 1) < horizon]
+    times = to_times(ordinals[rows], panel.frequency)
     if panel.tz is not None and times.dtype.kind == "M":
-        utc = times if panel.frequency.unit == "microsecond" else to_utc(times, panel.tz)
-        times = pd.DatetimeIndex(utc).tz_localize("UTC").tz_convert(panel.tz)
+        if panel.frequency.unit == "wall_clock":
+            rows, times = shown(ordinals, steps, panel.tz, horizon)
+        elif panel.frequency.unit != "microsecond":
+            times = to_utc(times, panel.tz)
+        times = pd.DatetimeIndex(times).tz_localize("UTC").tz_convert(panel.tz)
+    keys = panel.keys[rows // max(steps, 1)]
+    columns: dict[str, Any] = {name: keys[:, j] for j, name in enumerate(panel.schema.series)}
     columns[panel.schema.time] = times
-    return to_frame(columns | {name: values[:, j] for j, name in enumerate(outputs)})
+    return to_frame(columns | {name: values[rows, j] for j, name in enumerate(outputs)})
 
 
 def to_frame(columns: dict[str, Any]) -> pd.DataFrame:
@@ -264,8 +290,10 @@ def _open_parquet(path: Path, keys: set[str]) -> tuple[list[str], Reader]:
     return list(fields), read
 
 
-def _times(name: str, array: pa.Array, label: Label, freq: str | int | None) -> tuple[np.ndarray, str | None]:
-    """The time column as datetime64[us] (UTC when it has a zone) with its zone, or as int64."""
+def _times(
+    name: str, array: pa.Array, label: Label, freq: str | int | None
+) -> tuple[np.ndarray, str | None, tuple[Finding, ...]]:
+    """The time column as datetime64[us] (UTC when it has a zone) with its zone, or as int64; and what looks wrong."""
     array = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
     if array.null_count:
         row = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
@@ -276,7 +304,7 @@ def _times(name: str, array: pa.Array, label: Label, freq: str | int | None) -> 
     kind = array.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         micro = array.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
-        return micro.to_numpy().view("datetime64[us]"), getattr(kind, "tz", None)
+        return micro.to_numpy().view("datetime64[us]"), getattr(kind, "tz", None), ()
     if is_text(array):
         return _parsed_times(name, array, label)
     if pa.types.is_floating(kind) or pa.types.is_integer(kind):
@@ -288,11 +316,11 @@ def _times(name: str, array: pa.Array, label: Label, freq: str | int | None) -> 
         dates = (whole > 19_000_000) & (whole < 22_000_000) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
         if freq is None and dates.all():
             raise DataError(f"time column {name!r} holds dates as numbers ({whole[0]}); convert it to dates")
-        return whole, None
+        return whole, None, ()
     raise DataError(f"time column {name!r} is of type {kind}; give timestamps, dates, ISO text or integers")
 
 
-def _parsed_times(name: str, array: pa.Array, label: Label) -> tuple[np.ndarray, str | None]:
+def _parsed_times(name: str, array: pa.Array, label: Label) -> tuple[np.ndarray, str | None, tuple[Finding, ...]]:
     import pandas as pd
 
     encoded = array.dictionary_encode()
@@ -315,4 +343,10 @@ def _parsed_times(name: str, array: pa.Array, label: Label) -> tuple[np.ndarray,
             f"time column {name!r}: {texts[codes[0]]!r} may be day/month or month/day; write dates as 2024-01-31"
         )
     times = full[0].tz_localize(None).to_numpy("datetime64[us]")
-    return times[codes], "UTC" if all(zoned) else None
+    if not all(zoned):
+        return times[codes], None, ()
+    written = np.unique([_ZONED.search(text)[2].replace("Z", "+00:00") for text in texts])
+    message = f"time column {name!r} is written with several offsets from UTC ({', '.join(written)}), taken as UTC"
+    remedy = "name the zone, for example timezone='Europe/Paris', so that days and hours are those of its clocks"
+    mixed = Finding("mixed_offsets", "alert", message, "", name, len(written), remedy)
+    return times[codes], "UTC", (mixed,) if len(written) > 1 else ()

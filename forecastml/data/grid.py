@@ -15,16 +15,16 @@ from forecastml.data.calendar import (
     duration,
     parse_frequency,
     series_frequencies,
-    to_local,
     to_ordinals,
     to_text,
     to_times,
-    to_utc,
     voted,
 )
 from forecastml.data.checks import Finding
 from forecastml.data.panel import Panel
-from forecastml.data.schema import Frequency, Schema
+from forecastml.data.schema import CLOCK_UNITS, Frequency, Schema
+from forecastml.data.wall_clock import clocked, count_skipped, merged, with_skipped_known
+from forecastml.data.zones import local_dates, to_local
 from forecastml.errors import DataError, FrequencyError, FutureError
 
 #: A series is of a coarser frequency, not one with gaps, when chance would hardly leave such gaps: less than this.
@@ -37,10 +37,10 @@ _EMPTY = 50
 class Rows:
     """The used columns of a table as arrays.
 
-    keys: text of the key columns, object (series, key columns), sorted; series: int64 (rows,) into `keys`;
-    group: int64 (rows,) that sorts as the group keys do, None when each series is its own; times: datetime64[us]
-    (UTC when `tz` is set) or int64; columns: target, weight and covariates by name, float64 (rows,), categorical ones
-    as codes into `categories`, -1 where missing.
+    keys: text of the key columns, object (series, key columns), sorted; series: int64 (rows,) into `keys`; group: int64
+    (rows,) that sorts as the group keys do, None when each series is its own; times: datetime64[us] (UTC when `tz` is
+    set, local time once on the wall clock) or int64; columns: target, weight and covariates by name, float64 (rows,),
+    categorical ones as codes into `categories`, -1 where missing.
     """
 
     schema: Schema
@@ -97,10 +97,10 @@ def place(rows: Rows, like: Panel | None = None, freq: str | int | None = None) 
     Raises `DataError`, `FrequencyError` or, with `like`, `FutureError`, naming the series.
     """
     rows, findings = _finite(rows.sorted())
-    begin, end = rows.bounds()
     _refuse_duplicates(rows)
     tz = rows.tz if like is None else _same_zone(rows, like)
-    frequency = _frequency(rows, tz, freq) if like is None else like.frequency
+    rows, frequency = _clocked(rows, tz, like, freq)
+    begin, end = rows.bounds()
     ordinals = _ordinals(rows, frequency, tz, like)
     if freq is not None:
         _check_anchor(rows, freq, frequency, ordinals[begin])
@@ -118,7 +118,8 @@ def place(rows: Rows, like: Panel | None = None, freq: str | int | None = None) 
     values = _Slots.of(rows.series, offset, length)
     known = _Slots.of(rows.series, offset, reach)
     static, varying = _static(rows, begin, end)
-    findings += [*(_no_values(rows, has) if like is None else ()), *_gaps(rows, values, length), *varying]
+    findings += _no_values(rows, has) if like is None else ()
+    findings += [*_gaps(rows, values, length - count_skipped(start, length, frequency, tz)), *varying]
     panel = Panel(
         target=values.put(rows.columns[schema.target]),
         begin=values.end - length,
@@ -137,7 +138,7 @@ def place(rows: Rows, like: Panel | None = None, freq: str | int | None = None) 
         tz=tz,
         categories=dict(rows.categories or {}),
     )
-    return panel, tuple(findings)
+    return with_skipped_known(panel), tuple(findings)
 
 
 def _start_without_values(
@@ -238,20 +239,36 @@ def _same_zone(rows: Rows, like: Panel) -> str | None:
     return like.tz
 
 
-def _frequency(rows: Rows, tz: str | None, freq: str | int | None) -> Frequency:
-    """The frequency given, with the usual time of day, or the one inferred."""
-    begin, end = rows.bounds()
-    local = rows.times if tz is None else to_local(rows.times, tz)
+def _clocked(rows: Rows, tz: str | None, like: Panel | None, freq: str | int | None) -> tuple[Rows, Frequency]:
+    """The frequency, and the rows: on the wall clock in local time, the two passes of a repeated hour as one."""
+    if tz is None:
+        return rows, _frequency(rows, rows, freq) if like is None else like.frequency
+    local = to_local(rows.times, tz)
+    kept, columns = merged(rows.series, local, rows.columns, rows.categories or {})
+    group = None if rows.group is None else rows.group[kept]
+    wall = replace(rows, series=rows.series[kept], times=local[kept], columns=columns, group=group)
+    frequency = _frequency(rows, wall, freq) if like is None else like.frequency
+    return wall if frequency.unit == "wall_clock" else rows, frequency
+
+
+def _frequency(rows: Rows, wall: Rows, freq: str | int | None) -> Frequency:
+    """The frequency given, with the usual time of day, or the one inferred; wall: the rows by the local clock."""
+    tz, local = rows.tz, wall.times
+    begin, end = wall.bounds()
     if freq is not None:
         frequency = parse_frequency(freq)
-        if frequency.unit in ("integer", "microsecond") or rows.times.dtype.kind != "M":
+        if frequency.unit == "integer" or rows.times.dtype.kind != "M":
             return frequency
+        if frequency.unit == "microsecond":
+            return clocked(frequency, local, wall.series, tz)
         clocks, votes = np.unique(local.astype(np.int64) % DAY, return_counts=True)
         return replace(frequency, time_of_day=int(clocks[votes.argmax()]))
     distinct, own = series_frequencies(local, begin, end)
     frequency = voted(distinct, own)
+    frequency = clocked(frequency, local, wall.series, tz)
     if frequency.unit == "microsecond" and tz is not None:
         local = rows.times
+        begin, end = rows.bounds()
         distinct, own = series_frequencies(local, begin, end)
         frequency = voted(distinct, own)
     ratio = np.array([max(1, round(duration(other) / duration(frequency))) for other in distinct] + [1])[own]
@@ -274,8 +291,8 @@ def _spelled(frequency: Frequency, first: np.datetime64 | np.int64) -> str:
 def _ordinals(rows: Rows, frequency: Frequency, tz: str | None, like: Panel | None) -> np.ndarray:
     """Grid ordinal of each row; `DataError` (with `like`, `FutureError`) for times off the grid."""
     times = rows.times
-    if tz is not None and frequency.unit != "microsecond":
-        times = _local_dates(times, frequency, tz)
+    if tz is not None and frequency.unit not in CLOCK_UNITS:
+        times = local_dates(times, frequency, tz)
     ordinals, on_grid = to_ordinals(times, frequency)
     reference = ordinals[rows.bounds()[0]]
     if frequency.step > 1:
@@ -293,15 +310,6 @@ def _ordinals(rows: Rows, frequency: Frequency, tz: str | None, like: Panel | No
             + ("correct the times or pass another freq" if like is None else "give times that continue the training")
         )
     return ordinals
-
-
-def _local_dates(times: np.ndarray, frequency: Frequency, tz: str) -> np.ndarray:
-    """Wall clock of UTC times; where a change of clocks moved the usual time of day, that time all the same."""
-    local = to_local(times, tz).astype(np.int64)
-    moved = np.flatnonzero(local % DAY != frequency.time_of_day)
-    usual = local[moved] // DAY * DAY + frequency.time_of_day
-    local[moved] = np.where(to_utc(usual.astype("datetime64[us]"), tz) == times[moved], usual, local[moved])
-    return local.astype("datetime64[us]")
 
 
 def _check_anchor(rows: Rows, freq: str | int, frequency: Frequency, first: np.ndarray) -> None:
