@@ -245,16 +245,24 @@ def _open_csv(path: Path, keys: set[str]) -> tuple[list[str], Reader]:
     delimiter = max(",;\t", key=header.count)
     names = next(csv.reader([header], delimiter=delimiter), [])
 
-    def read(wanted: list[str]) -> dict[str, pa.Array]:
-        table = arrow_csv.read_csv(
+    def parsed(wanted: list[str], texts: set[str]) -> pa.Table:
+        return arrow_csv.read_csv(
             path,
             # One block, so that the type of a column is inferred from all of its rows.
             read_options=arrow_csv.ReadOptions(block_size=min(max(path.stat().st_size, 1 << 20), 1 << 30)),
             parse_options=arrow_csv.ParseOptions(delimiter=delimiter),
             convert_options=arrow_csv.ConvertOptions(
-                include_columns=wanted, column_types={name: pa.string() for name in keys}
+                include_columns=wanted, column_types={name: pa.string() for name in texts}
             ),
         )
+
+    def read(wanted: list[str]) -> dict[str, pa.Array]:
+        table = parsed(wanted, keys)
+        # Times with an offset are brought to UTC, which offsets they had is lost: they are needed as text.
+        for field in table.schema:
+            if getattr(field.type, "tz", None):
+                column = parsed([field.name], {field.name}).column(0)
+                table = table.set_column(table.schema.get_field_index(field.name), field.name, column)
         columns = {name: flat(table.column(name)) for name in wanted}
         empty = pa.scalar(None, pa.string())
         return {
