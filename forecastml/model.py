@@ -115,13 +115,13 @@ class FittedModel:
         horizon = (covered or self.task.horizon) if horizon is None else horizon
         if isinstance(horizon, bool) or not isinstance(horizon, (int, np.integer)) or horizon < 1:
             raise ConfigError(f"horizon is {horizon!r}; give a whole number of 1 or more")
-        if horizon > self.task.horizon:
-            text = f"steps {self.task.horizon + 1} to {horizon} lie beyond the trained horizon: forecast in blocks"
-            warnings.warn(f"{text}, with the last step's intervals, widened", ForecastWarning, stacklevel=2)
         gap = self.task.gap
         # Where clocks change within the horizon, the wall clock has one step more or less than time that passes.
         points = points_ahead(panel, horizon, gap)
         steps = int(points.max(initial=1))
+        if (longest := min(horizon, steps)) > self.task.horizon:
+            text = f"steps {self.task.horizon + 1} to {longest} lie beyond the trained horizon: forecast in blocks"
+            warnings.warn(f"{text}, with the last step's intervals, widened", ForecastWarning, stacklevel=2)
         if any("known" in _capabilities(member).covariates for member in self.members):
             require_known(panel, gap + points)
             panel = reaching(panel, gap + steps)
