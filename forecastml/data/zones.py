@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import cache, lru_cache
@@ -15,13 +16,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import numpy as np
 
-from forecastml.data.columns import Label
 from forecastml.data.schema import Frequency
 from forecastml.errors import ConfigError, DataError
 
 _SECOND = 1_000_000
 _DAY = 86_400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: No clock was shifted earlier; a date later than that is a mistake and not worth to follow the rules so far.
+_YEARS = (1800, 2500)
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d\d?):?(\d\d)?")
 
 
@@ -79,8 +81,7 @@ def shifts(tz: str, first: int, last: int) -> tuple[Shifts, int]:
     Returns them and the offset before the first of them, in microseconds.
     """
     years = (np.array([first // _SECOND - _DAY, last // _SECOND + _DAY]) // _DAY).astype("datetime64[D]")
-    # What the standard library can tell; clocks of other years are those of the nearest.
-    begin, end = np.clip(years.astype("datetime64[Y]").astype(int) + 1970, 2, 9997)
+    begin, end = np.clip(years.astype("datetime64[Y]").astype(int) + 1970, *_YEARS)
     return _shifts_of_years(tz, int(begin), int(end))
 
 
@@ -176,7 +177,7 @@ def local_dates(times: np.ndarray, frequency: Frequency, tz: str) -> np.ndarray:
     return local.astype("datetime64[us]")
 
 
-def from_naive(local: np.ndarray, series: np.ndarray, tz: str, name: str, label: Label) -> np.ndarray:
+def from_naive(local: np.ndarray, series: np.ndarray, tz: str, name: str, label: Callable[[int], str]) -> np.ndarray:
     """UTC of a time column without zone that holds local times of `tz`: datetime64[us] (rows,), both.
 
     The first row of a series in an hour that occurs twice is in its first pass (summer time), the next one in its

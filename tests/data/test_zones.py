@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -239,6 +240,22 @@ def test_a_forecast_shows_time_as_it_passes(tz, freq, start, horizon):
         np.testing.assert_array_equal(out["mean"], out.ds.dt.hour + out.ds.dt.minute / 60)
     points = points_ahead(panel, horizon)
     assert elapsed_steps(panel, points).tolist() == [horizon]
+
+
+def test_models_of_before_the_wall_clock_go_on_with_time_that_passes():
+    frame = rows("2024-03-28", 200)
+    older, _ = read_panel(frame.iloc[:60].assign(ds=lambda t: t.ds.dt.tz_convert("UTC")), SCHEMA)
+    older = replace(older, tz="Europe/Paris")
+    joined = extend(older, read_panel(frame.iloc[60:], SCHEMA, like=older)[0])
+    assert (joined.frequency.unit, joined.lengths.tolist()) == ("microsecond", [200])
+    out = forecast_frame(older, older.last_ordinal + HOUR * np.arange(1, 141), np.zeros((140, 1)), ("mean",))
+    assert (pd.DatetimeIndex(out.ds) == pd.DatetimeIndex(frame.ds[60:])).all()
+
+
+def test_a_date_far_off_is_refused_in_time():
+    frame = pd.concat([rows("2024-03-28", 200), rows("2024-01-01", 1).assign(ds=pd.Timestamp("9999-12-31", tz="UTC"))])
+    with pytest.raises(DataError, match="correct the wrong date"):
+        read_panel(frame.assign(ds=lambda t: t.ds.astype(str)), SCHEMA, timezone="Europe/Paris")
 
 
 def test_each_series_is_shown_for_the_same_time():
