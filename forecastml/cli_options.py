@@ -77,6 +77,11 @@ EFFORT: dict[str, tuple[Any, Any, Any]] = {
     "workers": (int, 1, _option("Learners to try at a time.", min=1)),
 }
 
+#: Options that are lists of names, and those that the task takes as they are.
+LISTS = ("series", "group", "known", "past", "static", "holidays")
+SAME = ("target", "time", "weight", "mask", "aggregate", "duplicates", "gaps", "stale", "timezone")
+SAME += ("metric", "gap", "integer")
+
 
 def with_task(*tables: dict[str, tuple[Any, Any, Any]]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A decorator: the command takes the options of these tables beside its own, and gets `task` and, when effort is
@@ -121,10 +126,27 @@ def task_of(horizon: int, options: dict[str, Any]) -> Any:
     """The `Forecasting` that these options describe; what is not among them keeps its default."""
     import forecastml as fm
 
-    lists = {name: names(options[name]) for name in ("series", "group", "known", "past", "static", "holidays") if name in options}
+    lists = {
+        name: names(options[name])
+        for name in ("series", "group", "known", "past", "static", "holidays")
+        if name in options
+    }
     same = {
         name: options[name]
-        for name in ("target", "time", "weight", "mask", "aggregate", "duplicates", "gaps", "stale", "timezone", "metric", "gap", "integer")
+        for name in (
+            "target",
+            "time",
+            "weight",
+            "mask",
+            "aggregate",
+            "duplicates",
+            "gaps",
+            "stale",
+            "timezone",
+            "metric",
+            "gap",
+            "integer",
+        )
         if name in options
     }
     freq = options.get("freq")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from forecastml.data.extension import extend, extend_by_values, match, require_known, unknown_ahead
+from forecastml.data.extension import extend, extend_by_values, match, reaching, require_known, unknown_ahead
 from forecastml.data.panel import Panel, panel_state, restored_panel
+from forecastml.data.wall_clock import elapsed_steps, first_ahead, points_ahead
 from forecastml.errors import ConfigError, ForecastWarning, FutureError
 from forecastml.model import FittedModel, Member, check_alike, checked_groups, stacked_members
 from forecastml.search.intervals import Conformal, Pool
@@ -67,24 +68,26 @@ class Forecaster(FittedModel):
         horizon = (covered or self.task.horizon) if horizon is None else horizon
         if isinstance(horizon, bool) or not isinstance(horizon, (int, np.integer)) or horizon < 1:
             raise ConfigError(f"horizon is {horizon!r}; give a whole number of 1 or more")
-        if horizon > self.task.horizon:
-            text = f"steps {self.task.horizon + 1} to {horizon} lie beyond the trained horizon: forecast in blocks"
-            warnings.warn(f"{text}, with the last step's intervals, widened", ForecastWarning, stacklevel=2)
         gap = self.task.gap
+        # Where clocks change within the horizon, the wall clock has one step more or less than time that passes.
+        points = points_ahead(panel, horizon, gap)
+        steps = int(points.max(initial=1))
+        if (longest := min(horizon, steps)) > self.task.horizon:
+            text = f"steps {self.task.horizon + 1} to {longest} lie beyond the trained horizon: forecast in blocks"
+            warnings.warn(f"{text}, with the last step's intervals, widened", ForecastWarning, stacklevel=2)
         if any("known" in member.capabilities.covariates for member in self.members):
-            require_known(panel, gap + horizon)
-            if lacking := unknown_ahead(panel, gap + horizon):
+            require_known(panel, gap + points)
+            panel = reaching(panel, gap + steps)
+            if lacking := unknown_ahead(panel, gap + points):
                 warnings.warn(f"{lacking}; give their values for better forecasts", ForecastWarning, stacklevel=2)
-        mean = self._means(panel, gap + horizon)[:, gap:]
+        mean = self._means(panel, gap + steps)[:, gap:]
         values = np.concatenate([mean[:, :, None], self.conformal.quantiles(mean, levels)], axis=2)
         values = np.maximum(values, self.lower[:, None, None])
         if self.task.integer:
             values = np.rint(values)
-        step = panel.frequency.step
-        ordinals = panel.start[:, None] + (panel.lengths[:, None] + gap + np.arange(horizon)) * step
-        return forecast_frame(
-            panel, ordinals.ravel(), values.reshape(-1, values.shape[2]), ("mean", *(str(level) for level in levels))
-        )
+        ordinals = panel.last_ordinal[:, None] + (1 + gap + np.arange(steps)) * panel.frequency.step
+        outputs = ("mean", *(str(level) for level in levels))
+        return forecast_frame(panel, ordinals.ravel(), values.reshape(-1, values.shape[2]), outputs, horizon)
 
     def status(self) -> pd.DataFrame:
         """How each series is served: series columns, state, model_used, reason.
@@ -228,7 +231,7 @@ class Forecaster(FittedModel):
         _refuse_hole(self.panel, rows, 0 if self.task.known else self.task.gap)
         panel = extend(self.panel, rows, "future")
         ahead = panel.known_end - panel.known_begin - panel.lengths - self.task.gap
-        return panel, int(ahead.max(initial=0))
+        return panel, int(elapsed_steps(panel, ahead, self.task.gap).max(initial=0))
 
     def _means(self, panel: Panel, steps: int) -> np.ndarray:
         """Point forecasts (series, steps), in blocks of the trained horizon."""
@@ -281,7 +284,7 @@ def _refuse_hole(panel: Panel, rows: Panel, gap: int) -> None:
     """Raise `FutureError` when future rows start later than `gap` periods after the one that follows the origin."""
     position = match(panel, rows, "future")
     there = np.flatnonzero(position >= 0)
-    late = rows.start[position[there]] > (panel.last_ordinal + (1 + gap) * panel.frequency.step)[there]
+    late = rows.start[position[there]] > first_ahead(panel, gap)[there]
     if late.any():
         i = there[np.flatnonzero(late)[0]]
         steps = int((rows.start[position[i]] - panel.last_ordinal[i]) // panel.frequency.step) - 1

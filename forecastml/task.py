@@ -125,7 +125,7 @@ class Forecasting:
     def policies(self) -> Policies:
         """How a table is mended while it is read."""
         after = self.gap + self.horizon
-        return Policies(self.duplicates, self.gaps, self.stale, after, self.aggregate)
+        return Policies(self.duplicates, self.gaps, self.stale, after, self.aggregate, self.timezone)
 
     def read(self, source: Any, like: Panel | None = None) -> Reading:
         """Read a table into a panel and look it over; raises `DataError` with all that cannot be used."""

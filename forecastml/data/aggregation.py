@@ -12,10 +12,8 @@ from forecastml.data.calendar import (
     duration,
     parse_frequency,
     series_frequencies,
-    to_local,
     to_ordinals,
     to_times,
-    to_utc,
     voted,
 )
 from forecastml.data.checks import Finding
@@ -23,6 +21,7 @@ from forecastml.data.defects import counted, reduced, with_open_weights
 from forecastml.data.panel import Panel
 from forecastml.data.rows import Rows, first_and_last
 from forecastml.data.schema import Frequency, Schema
+from forecastml.data.zones import to_local, to_utc
 
 #: What becomes of a numeric covariate: one column each, named so.
 SUFFIXES = ("sum", "mean", "min", "max")

@@ -11,6 +11,7 @@ from forecastml.data.checks import Finding
 from forecastml.data.panel import Panel
 from forecastml.data.policies import Holes, Policies
 from forecastml.data.rows import Grid, Rows, first_and_last
+from forecastml.data.wall_clock import count_skipped, with_skipped_known
 
 
 def assembled(grid: Grid, like: Panel | None, policies: Policies) -> tuple[Panel, list[Finding], np.ndarray]:
@@ -30,7 +31,8 @@ def assembled(grid: Grid, like: Panel | None, policies: Policies) -> tuple[Panel
     reach = np.maximum((ordinals[end - 1] - start) // step + 1, np.where(common, length, 0))
     offset = (ordinals - start[rows.series]) // step
     values, known = _Slots.of(rows.series, offset, length), _Slots.of(rows.series, offset, reach)
-    target, weight, found = _filled(rows, values, (offset, own, length), policies.gaps)
+    never = count_skipped(start, own, grid.frequency, rows.tz)
+    target, weight, found = _filled(rows, values, (offset, own, length, never), policies.gaps)
     panel = Panel(
         target=target,
         begin=values.end - length,
@@ -49,6 +51,7 @@ def assembled(grid: Grid, like: Panel | None, policies: Policies) -> tuple[Panel
         tz=rows.tz,
         categories=dict(rows.categories or {}),
     )
+    panel = with_skipped_known(panel)
     findings = [*(_no_values(rows, has) if like is None else ()), *found]
     findings += _stale_finding(rows, stale, to_text(to_times(np.array([newest]), grid.frequency))[0], policies)
     if not stale.any() or policies.stale != "skip":
@@ -141,20 +144,21 @@ def _no_values(rows: Rows, has: np.ndarray) -> list[Finding]:
 
 
 def _filled(
-    rows: Rows, slots: _Slots, lengths: tuple[np.ndarray, np.ndarray, np.ndarray], gaps: str
+    rows: Rows, slots: _Slots, lengths: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], gaps: str
 ) -> tuple[np.ndarray, np.ndarray | None, list[Finding]]:
     """Target and weight in place, holes filled by the policy, and a finding about these.
 
-    lengths: of each row the place in its series, of each series the length up to its last value, and that in `slots`.
+    lengths: of each row the place in its series; of each series the length up to its last value, that in `slots`, and
+    how many of its points never were (hours that the clocks skipped).
     """
-    offset, own, length = lengths
+    offset, own, length, never = lengths
     target = slots.put(rows.target)
     weight = slots.put(rows.columns[rows.schema.weight], 0.0) if rows.schema.weight in rows.columns else None
     if gaps == "nan" and slots.at is None:
         return target, weight, []
     if gaps == "nan":
         inside = (offset >= 0) & (offset < own[rows.series])
-        missing = own - np.bincount(rows.series[inside], minlength=len(own))
+        missing = own - never - np.bincount(rows.series[inside], minlength=len(own))
         return target, weight, _gaps(rows, missing, "periods without a row became missing values", "fixed")
     series = np.repeat(np.arange(len(length)), length)
     holes = Holes.of(target, slots.put(rows.masked.astype(np.float64), 0.0) == 0, series)
@@ -164,7 +168,7 @@ def _filled(
         if weight is not None:
             weight = weight.copy()
             weight[holes.at] = weight[holes.low]
-    missing = np.bincount(series[holes.at], minlength=len(own))
+    missing = np.maximum(np.bincount(series[holes.at], minlength=len(own)) - never, 0)
     severity, done = "fixed", f"missing values inside series were filled by {gaps!r}"
     if gaps == "interpolate":
         severity, done = "alert", f"{done}, which looks ahead where a backtest cuts a hole"

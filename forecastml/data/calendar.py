@@ -1,6 +1,7 @@
 """The calendar: names of frequencies, grid ordinals to and from timestamps, and the fields of a date as arrays.
 
-Timestamps are datetime64[us] without a zone: on day or coarser grids the local wall clock, on finer grids UTC.
+Timestamps are datetime64[us] without a zone: local time on grids of the wall clock and on day or coarser grids, UTC
+on others.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import re
 import numpy as np
 
 from forecastml.data.panel import ragged_rows
-from forecastml.data.schema import UNITS, Frequency
+from forecastml.data.schema import CLOCK_UNITS, UNITS, Frequency
 from forecastml.data.steps import FITTING, Runs
+from forecastml.data.zones import to_local
 from forecastml.errors import ConfigError, FrequencyError
 
 SECOND = 1_000_000
@@ -98,7 +100,7 @@ def alias(frequency: Frequency, ordinal: int = 0) -> str:
     unit, step = frequency.unit, frequency.step
     if unit == "integer":
         return str(step)
-    if unit == "microsecond":
+    if unit in CLOCK_UNITS:
         name, size = next((name, size) for name, size in _CLOCK.items() if step % size == 0)
     elif unit == "day":
         name, size = (f"W-{WEEKDAYS[(ordinal + 3) % 7]}", 7) if step % 7 == 0 else ("D", 1)
@@ -128,7 +130,7 @@ def to_ordinals(times: np.ndarray, frequency: Frequency) -> tuple[np.ndarray, np
     if not dated:
         return times.astype(np.int64), np.ones(times.shape, bool)
     micro = times.astype("datetime64[us]").astype(np.int64)
-    if frequency.unit == "microsecond":
+    if frequency.unit in CLOCK_UNITS:
         return micro, np.ones(times.shape, bool)
     days, rest = np.divmod(micro - frequency.time_of_day, DAY)
     on_grid = rest == 0
@@ -148,7 +150,7 @@ def to_times(ordinals: np.ndarray, frequency: Frequency) -> np.ndarray:
     ordinals = np.asarray(ordinals, dtype=np.int64)
     if frequency.unit == "integer":
         return ordinals
-    if frequency.unit == "microsecond":
+    if frequency.unit in CLOCK_UNITS:
         return ordinals.astype("datetime64[us]")
     if frequency.unit == "day":
         days = ordinals
@@ -160,22 +162,6 @@ def to_times(ordinals: np.ndarray, frequency: Frequency) -> np.ndarray:
     else:
         days = _first_day(ordinals + 1) - 1
     return (days * DAY + frequency.time_of_day).astype("datetime64[us]")
-
-
-def to_local(times: np.ndarray, tz: str) -> np.ndarray:
-    """The wall clock of zone `tz` at UTC timestamps: datetime64[us] without zone, both."""
-    import pandas as pd
-
-    return pd.DatetimeIndex(times).tz_localize("UTC").tz_convert(tz).tz_localize(None).to_numpy("datetime64[us]")
-
-
-def to_utc(local: np.ndarray, tz: str) -> np.ndarray:
-    """UTC of the wall clock of zone `tz`: an hour that occurs twice is its first, one that is skipped moves forward."""
-    import pandas as pd
-
-    first = np.ones(len(local), bool)
-    zoned = pd.DatetimeIndex(local).tz_localize(tz, ambiguous=first, nonexistent="shift_forward")
-    return zoned.tz_convert("UTC").tz_localize(None).to_numpy("datetime64[us]")
 
 
 def infer_frequency(times: np.ndarray, begin: np.ndarray, end: np.ndarray) -> Frequency:
@@ -224,7 +210,7 @@ def series_frequencies(
 
 def duration(frequency: Frequency) -> int:
     """Length of a step, months as 30 days and business days as days: microseconds (integers as they are)."""
-    unit = {"integer": 1, "microsecond": 1, "day": DAY, "business_day": DAY}.get(frequency.unit, 30 * DAY)
+    unit = {"day": DAY, "business_day": DAY, "month_start": 30 * DAY, "month_end": 30 * DAY}.get(frequency.unit, 1)
     return unit * frequency.step
 
 
@@ -293,7 +279,7 @@ def natural_seasons(frequency: Frequency) -> tuple[int, ...]:
     ((24, 168), (4,))
     """
     unit, step = frequency.unit, frequency.step
-    if unit == "microsecond":
+    if unit in CLOCK_UNITS:
         cycles = (DAY, WEEK) if step >= 5 * MINUTE else (HOUR, DAY, WEEK) if step >= MINUTE else (MINUTE, HOUR, DAY)
         return tuple(cycle // step for cycle in cycles if cycle % step == 0 and cycle > step)
     if unit == "day" and step == 1:
@@ -323,7 +309,7 @@ def calendar_fields(ordinals: np.ndarray, frequency: Frequency, tz: str | None =
         times = to_local(times, tz)
     days, clock = np.divmod(times.astype(np.int64), DAY)
     fields = _year_fields(_months(days)) | _day_fields(days, step if unit == "day" else max(1, step // DAY))
-    if unit == "microsecond":
+    if unit in CLOCK_UNITS:
         fields |= _clock_fields(clock, step)
     return {name: field.astype(np.float64) for name, field in fields.items()}
 

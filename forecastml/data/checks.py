@@ -19,6 +19,7 @@ CODES = {
     "series_detected": "The series columns are named",
     "missing_time": "Every row has a time",
     "unreadable_time": "Every time can be read",
+    "mixed_offsets": "Times are written with one offset from UTC",
     "unsorted": "Rows are in order of time",
     "text_in_numbers": "Columns of numbers hold numbers",
     "infinite": "Numbers are finite",
@@ -77,8 +78,8 @@ class Finding:
 class Reading:
     """What came of reading a table.
 
-    data: a panel, or a table of rows; None only when nothing could be read; findings: what was mended or is wrong; skipped: keys of
-    the series that a policy left out, object (series, key columns), all text.
+    data: a panel, or a table of rows; None only when nothing could be read; findings: what was mended or is wrong;
+    skipped: keys of the series that a policy left out, object (series, key columns), all text.
     """
 
     data: Any

@@ -8,6 +8,7 @@ import numpy as np
 
 from forecastml.data.calendar import to_text, to_times
 from forecastml.data.panel import Panel, ragged_rows
+from forecastml.data.wall_clock import passes, reopened, with_skipped_known
 from forecastml.errors import FutureError
 
 
@@ -37,14 +38,15 @@ def extend(panel: Panel, rows: Panel, what: str = "context") -> Panel:
     """`panel` with the rows of the same series in `rows` that follow its end; a copy.
 
     Periods between the end and the first new row become NaN in the target. Known covariates of `rows` replace and
-    extend those of `panel`. Raises `FutureError` for rows at or before the end, and for unknown series.
+    extend those of `panel`. Raises `FutureError` for rows at or before the end, and for unknown series; rows of the
+    second pass of a repeated hour that `panel` ends in replace those of the first.
     """
     position = match(panel, rows, what)
     there, source = np.flatnonzero(position >= 0), position[position >= 0]
     first = (rows.start[source] - panel.start[there]) // panel.frequency.step
     added = rows.lengths[source]
     older = np.zeros(len(panel), bool)
-    older[there] = (added > 0) & (first < panel.lengths[there])
+    older[there] = (added > 0) & (rows.start[source] < reopened(panel)[there])
     _refuse(panel, older, what)
     joint = _Joint(panel.begin, panel.end, rows.begin[source], rows.end[source], there, first)
     ahead = _Joint(panel.known_begin, panel.known_end, rows.known_begin[source], rows.known_end[source], there, first)
@@ -54,7 +56,7 @@ def extend(panel: Panel, rows: Panel, what: str = "context") -> Panel:
     if panel.weight is not None:
         new = np.ones(len(rows.target)) if rows.weight is None else rows.weight
         weight = joint.values(panel.weight, new, 0.0)
-    return replace(
+    extended = replace(
         panel,
         target=joint.values(panel.target, rows.target, np.nan),
         begin=joint.end_joined - joint.lengths,
@@ -65,6 +67,7 @@ def extend(panel: Panel, rows: Panel, what: str = "context") -> Panel:
         past=joint.values(panel.past, rows.past, np.nan),
         weight=weight,
     )
+    return with_skipped_known(extended)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,38 +121,71 @@ def extend_by_values(panel: Panel, values: np.ndarray) -> Panel:
     return extend(panel, replace(rows, keys=panel.keys, past=past, known=known))
 
 
-def require_known(panel: Panel, horizon: int) -> None:
-    """Raise `FutureError` unless every known covariate is given for `horizon` steps after every series' end."""
+def require_known(panel: Panel, steps: int | np.ndarray) -> None:
+    """Raise `FutureError` unless every known covariate is given for so many grid points after every series' end.
+
+    steps: int, or int64 (series,).
+    """
     if not panel.known.shape[1]:
         return
-    short = panel.known_end - panel.known_begin - panel.lengths < horizon
+    steps = np.broadcast_to(steps, len(panel))
+    short = panel.known_end - panel.known_begin - panel.lengths < steps
     if not short.any():
         return
     i = int(np.flatnonzero(short)[0])
     have = int(panel.known_end[i] - panel.known_begin[i])
-    missing = panel.start[i] + panel.frequency.step * np.arange(have, panel.lengths[i] + horizon)
-    times = to_text(to_times(missing, panel.frequency))
+    missing = np.arange(have, panel.lengths[i] + steps[i])
+    missing = missing[~_skipped_rows(panel, np.array([i]), missing)]
+    times = to_text(to_times(panel.start[i] + panel.frequency.step * missing, panel.frequency))
     raise FutureError(
         f"known covariates {', '.join(panel.schema.known)} are missing for {int(short.sum())} of {len(panel)} series; "
         f"first {panel.label(i)} at {_few(times)}; give them as future rows"
     )
 
 
-def unknown_ahead(panel: Panel, horizon: int) -> str:
-    """Which known covariates lack a value in the `horizon` steps after the end, for a message; "" when none does."""
+def unknown_ahead(panel: Panel, steps: int | np.ndarray) -> str:
+    """Which known covariates lack a value in the `steps` grid points after the end, for a message; "" when none does.
+
+    steps: int, or int64 (series,). Points that a shift of the clocks skips do not count.
+    """
     if not panel.schema.known:
         return ""
-    rows = ragged_rows(panel.known_begin + panel.lengths, panel.known_begin + panel.lengths + horizon)
+    lengths = panel.lengths
+    position = ragged_rows(lengths, lengths + steps)
+    series = np.repeat(np.arange(len(panel)), np.broadcast_to(steps, len(panel)))
+    known = panel.known[panel.known_begin[series] + position]
     codes = np.array([column in panel.categories for column in panel.schema.known], dtype=bool)
-    missing = np.where(codes, panel.known[rows] < 0, np.isnan(panel.known[rows]))
+    missing = np.where(codes, known < 0, np.isnan(known))
+    missing[_skipped_rows(panel, series, position)] = False
     if not missing.any():
         return ""
     row, column = (int(place[0]) for place in np.nonzero(missing))
-    i, step = divmod(row, horizon)
-    ordinal = panel.start[i] + (panel.lengths[i] + step) * panel.frequency.step
+    i = series[row]
+    ordinal = panel.start[i] + position[row] * panel.frequency.step
     time = to_text(to_times(np.array([ordinal]), panel.frequency))[0]
     where = f"{panel.schema.known[column]!r} of {panel.label(i)} at {time}"
     return f"known covariates are missing or new in {int(missing.any(axis=1).sum())} future rows, first {where}"
+
+
+def reaching(panel: Panel, steps: int) -> Panel:
+    """`panel` with known covariates for `steps` grid points after every series' end, the last ones repeated if need be.
+
+    For series that are forecast further than shown, because others cross a shift of the clocks; a copy if any is.
+    """
+    own = panel.known_end - panel.known_begin
+    lengths = np.maximum(own, panel.lengths + steps)
+    if not panel.known.shape[1] or not (lengths > own).any():
+        return panel
+    position = np.minimum(ragged_rows(np.zeros_like(own), lengths), np.repeat(np.maximum(own - 1, 0), lengths))
+    known = panel.known[np.repeat(panel.known_begin, lengths) + position]
+    end = np.cumsum(lengths)
+    return replace(panel, known=known, known_begin=end - lengths, known_end=end)
+
+
+def _skipped_rows(panel: Panel, series: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Whether the points at `position` of `series` are such that a shift of the clocks skips them: bool (points,)."""
+    ordinals = panel.start[series] + position * panel.frequency.step
+    return passes(ordinals, panel.frequency, panel.tz) == 0
 
 
 def _refuse(panel: Panel, older: np.ndarray, what: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from forecastml.data.calendar import to_times, to_utc
+from forecastml.data.calendar import to_times
 from forecastml.data.cells import Identity, column_values
 from forecastml.data.checks import Finding, Reading, refusal, refuse
 from forecastml.data.columns import distinct_keys, flat, is_text, key_codes
@@ -24,6 +24,8 @@ from forecastml.data.policies import Policies
 from forecastml.data.rows import Rows
 from forecastml.data.schema import Schema
 from forecastml.data.sources import Columns, missing_columns, open_source
+from forecastml.data.wall_clock import shown
+from forecastml.data.zones import from_naive, reading, to_utc
 from forecastml.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -36,6 +38,10 @@ _DATE_FORMATS = tuple(
     for clock in ("", " %H:%M", " %H:%M:%S")
 )
 _ZONED = re.compile(r":\d\d(\.\d+)?\s*(Z|[+-]\d\d(:?\d\d)?)$")
+
+#: Times as datetime64[us] (UTC when they have a zone) or int64, their zone, the rows that cannot be read, and the
+#: offsets from UTC that the text names.
+Times = tuple[np.ndarray, str | None, np.ndarray, tuple[str, ...]]
 
 
 def read_panel(
@@ -73,21 +79,31 @@ def check_panel(
     return _read(source, schema, None, freq, policies or Policies())
 
 
-def forecast_frame(panel: Panel, ordinals: np.ndarray, values: np.ndarray, outputs: Sequence[str]) -> pd.DataFrame:
+def forecast_frame(
+    panel: Panel, ordinals: np.ndarray, values: np.ndarray, outputs: Sequence[str], horizon: int | None = None
+) -> pd.DataFrame:
     """Forecasts as a table: series columns (text), the time column (in the panel's zone), one column per output.
 
-    ordinals: int64 (rows,), series-major, equally many per series; values: float64 (rows, outputs).
+    ordinals: int64 (rows,), series-major, equally many per series; values: float64 (rows, outputs); horizon: rows
+    shown of each series (None: all). On the wall clock an hour that the clocks skip is not shown, one that they repeat
+    is shown twice.
     """
     import pandas as pd
 
     steps = len(ordinals) // max(len(panel), 1)
-    columns: dict[str, Any] = {name: np.repeat(panel.keys[:, j], steps) for j, name in enumerate(panel.schema.series)}
-    times = to_times(ordinals, panel.frequency)
+    rows = np.arange(len(ordinals))
+    rows = rows if horizon is None else rows[rows % max(steps, 1) < horizon]
+    times = to_times(ordinals[rows], panel.frequency)
     if panel.tz is not None and times.dtype.kind == "M":
-        utc = times if panel.frequency.unit == "microsecond" else to_utc(times, panel.tz)
-        times = pd.DatetimeIndex(utc).tz_localize("UTC").tz_convert(panel.tz)
+        if panel.frequency.unit == "wall_clock":
+            rows, times = shown(ordinals, steps, panel.tz, horizon)
+        elif panel.frequency.unit != "microsecond":
+            times = to_utc(times, panel.tz)
+        times = pd.DatetimeIndex(times).tz_localize("UTC").tz_convert(panel.tz)
+    keys = panel.keys[rows // max(steps, 1)]
+    columns: dict[str, Any] = {name: keys[:, j] for j, name in enumerate(panel.schema.series)}
     columns[panel.schema.time] = times
-    return to_frame(columns | {name: values[:, j] for j, name in enumerate(outputs)})
+    return to_frame(columns | {name: values[rows, j] for j, name in enumerate(outputs)})
 
 
 def to_frame(columns: dict[str, Any]) -> pd.DataFrame:
@@ -140,6 +156,8 @@ def _read(source: Any, schema: Schema, like: Panel | None, freq: str | int | Non
                 table |= open_source(source, {*chosen}).read(chosen)
                 schema = replace(schema, series=chosen)
         rows, found = _rows(table, schema, like, freq)
+        if rows is not None and policies.timezone is not None:
+            rows, found = _in_zone(rows, policies.timezone), [f for f in found if f.code != "mixed_offsets"]
     except DataError as failure:
         return Reading(None, (refusal("unreadable", failure),), np.empty((0, len(schema.series)), dtype=object))
     findings += found
@@ -203,6 +221,21 @@ def _rows(
     return Rows(schema, keys, series, times, columns, group, tz, categories).kept(timed), findings
 
 
+def _in_zone(rows: Rows, timezone: str) -> Rows:
+    """The rows with times in UTC, to be modelled in local time of a zone (see `zones.reading`)."""
+    naive, modelled = reading(timezone)
+    name = rows.schema.time
+    if rows.times.dtype.kind != "M":
+        raise ConfigError(f"time column {name!r} holds whole numbers, which have no zone: leave timezone out")
+    if rows.tz is not None:
+        return replace(rows, tz=modelled)
+
+    def label(row: int) -> str:
+        return rows.named(rows.series[row : row + 1])
+
+    return replace(rows, times=from_naive(rows.times, rows.series, naive, name, label), tz=modelled)
+
+
 def _times_repeat(times: pa.Array) -> bool:
     return pc.count_distinct(times).as_py() < len(times) - times.null_count
 
@@ -262,7 +295,11 @@ def _timed(
         array = array.filter(pa.array(timed))
     if not len(array):
         return np.empty(0, np.int64), None, timed, findings
-    times, tz, bad = _times(name, array, freq)
+    times, tz, bad, offsets = _times(name, array, freq)
+    if len(offsets) > 1:
+        message = f"time column {name!r} is written with several offsets from UTC ({', '.join(offsets)}), taken as UTC"
+        remedy = "name the zone, for example timezone='Europe/Paris', so that days and hours are those of its clocks"
+        findings.append(Finding("mixed_offsets", "alert", message, "", name, len(offsets), remedy))
     if len(bad):
         places = np.flatnonzero(timed)[bad]
         text, *others = dict.fromkeys(array[int(row)].as_py() for row in bad[:1000])
@@ -276,16 +313,13 @@ def _timed(
     return times, tz, timed, findings
 
 
-def _times(name: str, array: pa.Array, freq: str | int | None) -> tuple[np.ndarray, str | None, np.ndarray]:
-    """The time column as datetime64[us] (UTC when it has a zone) or int64, its zone, and the rows that cannot be read.
-
-    array: without missing values and not encoded as a dictionary.
-    """
+def _times(name: str, array: pa.Array, freq: str | int | None) -> Times:
+    """The time column; array: without missing values and not encoded as a dictionary."""
     none = np.empty(0, np.int64)
     kind = array.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         micro = array.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
-        return micro.to_numpy().view("datetime64[us]"), getattr(kind, "tz", None), none
+        return micro.to_numpy().view("datetime64[us]"), getattr(kind, "tz", None), none, ()
     if is_text(array):
         return _parsed_times(name, array)
     if pa.types.is_floating(kind) or pa.types.is_integer(kind):
@@ -297,11 +331,11 @@ def _times(name: str, array: pa.Array, freq: str | int | None) -> tuple[np.ndarr
         dates = (whole > 19_000_000) & (whole < 22_000_000) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
         if freq is None and dates.all():
             raise DataError(f"time column {name!r} holds dates as numbers ({whole[0]}); convert it to dates")
-        return whole, None, none
+        return whole, None, none, ()
     raise DataError(f"time column {name!r} is of type {kind}; give timestamps, dates, ISO text or integers")
 
 
-def _parsed_times(name: str, array: pa.Array) -> tuple[np.ndarray, str | None, np.ndarray]:
+def _parsed_times(name: str, array: pa.Array) -> Times:
     import pandas as pd
 
     encoded = array.dictionary_encode()
@@ -326,4 +360,7 @@ def _parsed_times(name: str, array: pa.Array) -> tuple[np.ndarray, str | None, n
             f"time column {name!r}: {texts[codes[0]]!r} may be day/month or month/day; write dates as 2024-01-31"
         )
     times = best.tz_localize(None).to_numpy("datetime64[us]")
-    return times[codes], "UTC" if usual else None, rows
+    if not usual:
+        return times[codes], None, rows, ()
+    offsets = {_ZONED.search(text)[2].replace("Z", "+00:00") for text, there in zip(texts, zoned, strict=True) if there}
+    return times[codes], "UTC", rows, tuple(sorted(offsets))

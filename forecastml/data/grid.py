@@ -16,11 +16,9 @@ from forecastml.data.calendar import (
     duration,
     parse_frequency,
     series_frequencies,
-    to_local,
     to_ordinals,
     to_text,
     to_times,
-    to_utc,
     voted,
 )
 from forecastml.data.checks import Finding, Reading, refusal
@@ -36,7 +34,9 @@ from forecastml.data.defects import (
 from forecastml.data.panel import Panel
 from forecastml.data.policies import Policies
 from forecastml.data.rows import Grid, Rows
-from forecastml.data.schema import Frequency
+from forecastml.data.schema import CLOCK_UNITS, Frequency
+from forecastml.data.wall_clock import clocked, merged
+from forecastml.data.zones import local_dates, to_local
 from forecastml.errors import FrequencyError, FutureError
 
 #: A series is of a coarser frequency, not one with gaps, when chance would hardly leave such gaps: less than this.
@@ -85,11 +85,14 @@ def _gridded(rows: Rows, like: Panel | None, freq: str | int | None) -> tuple[Gr
     """The rows that lie on one grid, what was found, and the keys of the series that have no such row."""
     findings: list[Finding] = []
     if like is None:
-        frequency, coarser, findings = _frequency(rows, rows.tz, freq)
+        wall = _wall(rows)
+        frequency, coarser, findings = _frequency(rows, wall, freq)
+        rows = wall if frequency.unit == "wall_clock" else rows
         # Provisionally without them: on the finer grid their rows would look like gaps.
         rows = rows.kept(~np.isin(rows.series, coarser)) if len(coarser) else rows
     else:
         frequency = like.frequency
+        rows = _wall(rows) if frequency.unit == "wall_clock" else rows
     ordinals, on_grid, phase = _ordinals(rows, frequency, rows.tz, like)
     if freq is not None:
         on_grid, found = _anchored(rows, freq, frequency, on_grid, phase)
@@ -114,21 +117,37 @@ def _same_zone(rows: Rows, like: Panel) -> str | None:
     return like.tz
 
 
-def _frequency(rows: Rows, tz: str | None, freq: str | int | None) -> tuple[Frequency, np.ndarray, list[Finding]]:
-    """The frequency given, with the usual time of day, or the one inferred, and the series that have a coarser one."""
+def _wall(rows: Rows) -> Rows:
+    """The rows by the local clock, the two passes of a repeated hour as one."""
+    if rows.tz is None:
+        return rows
+    local = to_local(rows.times, rows.tz)
+    kept, columns = merged(rows.series, local, rows.columns, rows.categories or {})
+    group = None if rows.group is None else rows.group[kept]
+    return replace(rows, series=rows.series[kept], times=local[kept], columns=columns, group=group)
+
+
+def _frequency(rows: Rows, wall: Rows, freq: str | int | None) -> tuple[Frequency, np.ndarray, list[Finding]]:
+    """The frequency given, with the usual time of day, or the one inferred, and the series that have a coarser one.
+
+    wall: the rows by the local clock.
+    """
     none = np.empty(0, np.int64)
-    begin, end = rows.bounds()
-    local = rows.times if tz is None else to_local(rows.times, tz)
+    tz, local = rows.tz, wall.times
+    begin, end = wall.bounds()
     if freq is not None:
         frequency = parse_frequency(freq)
-        if frequency.unit in ("integer", "microsecond") or rows.times.dtype.kind != "M":
+        if frequency.unit == "integer" or rows.times.dtype.kind != "M":
             return frequency, none, []
+        if frequency.unit == "microsecond":
+            return clocked(frequency, local, wall.series, tz), none, []
         clocks, votes = np.unique(local.astype(np.int64) % DAY, return_counts=True)
         return replace(frequency, time_of_day=int(clocks[votes.argmax()])), none, []
     distinct, own = series_frequencies(local, begin, end)
-    frequency = voted(distinct, own)
+    frequency = clocked(voted(distinct, own), local, wall.series, tz)
     if frequency.unit == "microsecond" and tz is not None:
         local = rows.times
+        begin, end = rows.bounds()
         distinct, own = series_frequencies(local, begin, end)
         frequency = voted(distinct, own)
     ratio = np.array([max(1, round(duration(other) / duration(frequency))) for other in distinct] + [1])[own]
@@ -154,8 +173,8 @@ def _ordinals(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Grid ordinal of each row, whether it lies on the grid of its series, and that grid's phase: int64 (series,)."""
     times = rows.times
-    if tz is not None and frequency.unit != "microsecond":
-        times = _local_dates(times, frequency, tz)
+    if tz is not None and frequency.unit not in CLOCK_UNITS:
+        times = local_dates(times, frequency, tz)
     ordinals, on_grid = to_ordinals(times, frequency)
     phase = np.zeros(len(rows.keys), np.int64)
     if frequency.step > 1:
@@ -184,15 +203,6 @@ def _phases(rows: Rows, residue: np.ndarray) -> np.ndarray:
         which, best = np.unique(pairs[0][order], return_index=True)
         phase[which] = pairs[1][order][best]
     return phase
-
-
-def _local_dates(times: np.ndarray, frequency: Frequency, tz: str) -> np.ndarray:
-    """Wall clock of UTC times; where a change of clocks moved the usual time of day, that time all the same."""
-    local = to_local(times, tz).astype(np.int64)
-    moved = np.flatnonzero(local % DAY != frequency.time_of_day)
-    usual = local[moved] // DAY * DAY + frequency.time_of_day
-    local[moved] = np.where(to_utc(usual.astype("datetime64[us]"), tz) == times[moved], usual, local[moved])
-    return local.astype("datetime64[us]")
 
 
 def _anchored(

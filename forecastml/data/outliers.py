@@ -74,7 +74,7 @@ def matrix(values: np.ndarray, begin: np.ndarray, end: np.ndarray, width: int | 
 
 
 def covariates(panel: Panel, items: np.ndarray, width: int) -> tuple[np.ndarray, ...]:
-    """Known and past covariates of these series as `matrix` gives them; categories by whether they are the usual one."""
+    """Known and past covariates of these series as `matrix` gives them; categories: whether they are the usual one."""
     known_end = np.minimum(panel.known_end, panel.known_begin + panel.lengths)
     sources = [(c, panel.known[:, k], panel.known_begin, known_end) for k, c in enumerate(panel.schema.known)]
     sources += [(c, panel.past[:, k], panel.begin, panel.end) for k, c in enumerate(panel.schema.past)]

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from forecastml.data.zones import reading
 from forecastml.errors import ConfigError
 
 
@@ -20,7 +21,8 @@ class Policies:
     hole sees the value after it); masked rows stay missing. stale: a series that ends more than `stale_after` periods
     before the newest value of all series is forecast from its "own" end, is filled with missing values to the
     "common" end, or is left out ("skip"); None: not looked at. aggregate: rows become the "sum", "mean", "min" or
-    "max" of the periods of a coarser `freq`.
+    "max" of the periods of a coarser `freq`. timezone: zone whose local time is modelled, and that times without a zone
+    are in; "UTC>Europe/Paris" says that those are in UTC.
     """
 
     duplicates: str = "error"
@@ -28,6 +30,7 @@ class Policies:
     stale: str = "own"
     stale_after: int | None = None
     aggregate: str | None = None
+    timezone: str | None = None
 
     CHOICES: ClassVar[dict[str, tuple[str | None, ...]]] = {
         "duplicates": ("error", "sum", "mean", "last"),
@@ -41,6 +44,8 @@ class Policies:
             if getattr(self, name) not in choices:
                 given = ", ".join(str(choice) for choice in choices)
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; give one of {given}")
+        if self.timezone is not None:
+            reading(self.timezone)
         after = self.stale_after
         if after is not None and (isinstance(after, bool) or not isinstance(after, int | np.integer) or after < 0):
             raise ConfigError(f"stale_after is {after!r}; give a whole number of periods, 0 or more, or None")

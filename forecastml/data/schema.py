@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from forecastml.errors import ConfigError
 
 #: Units a grid can have. Weeks are 7 days, quarters 3 months, years 12 months; the anchor follows from the start.
-UNITS = ("microsecond", "day", "business_day", "month_start", "month_end", "integer")
+UNITS = ("microsecond", "day", "business_day", "month_start", "month_end", "integer", "wall_clock")
+#: Units that count microseconds: of elapsed time, or of the local clock of a zone (see `data.zones`).
+CLOCK_UNITS = ("microsecond", "wall_clock")
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,8 @@ class Frequency:
     """A regular grid in time: every `step` units.
 
     A point of the grid is an int64 ordinal counted in units (microseconds, days, business days or months since
-    1970-01-01; plain integers as they are), so that the points of a series are `start + step * arange(n)`.
+    1970-01-01, microseconds of the local clock for "wall_clock"; plain integers as they are), so that the points of a
+    series are `start + step * arange(n)`.
     `time_of_day` (microseconds) is added to day and month grids whose points are not at midnight.
     """
 

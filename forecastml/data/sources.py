@@ -110,16 +110,24 @@ def _open_csv(path: Path, keys: set[str]) -> Source:
     except csv.Error as failure:
         raise DataError(f"the first line of {path} cannot be read: {failure}; name the columns there") from failure
 
-    def read(wanted: list[str]) -> Columns:
-        table = arrow_csv.read_csv(
+    def parsed(wanted: list[str], texts: set[str]) -> pa.Table:
+        return arrow_csv.read_csv(
             path,
             # One block, so that the type of a column is inferred from all of its rows.
             read_options=arrow_csv.ReadOptions(block_size=min(max(path.stat().st_size, 1 << 20), 1 << 30)),
             parse_options=arrow_csv.ParseOptions(delimiter=delimiter),
             convert_options=arrow_csv.ConvertOptions(
-                include_columns=wanted, column_types={name: pa.string() for name in keys}
+                include_columns=wanted, column_types={name: pa.string() for name in texts}
             ),
         )
+
+    def read(wanted: list[str]) -> Columns:
+        table = parsed(wanted, keys)
+        # Times with an offset are brought to UTC, which offsets they had is lost: they are needed as text.
+        for field in table.schema:
+            if getattr(field.type, "tz", None):
+                column = parsed([field.name], {field.name}).column(0)
+                table = table.set_column(table.schema.get_field_index(field.name), field.name, column)
         columns = {name: flat(table.column(name)) for name in wanted}
         empty = pa.scalar(None, pa.string())
         return {

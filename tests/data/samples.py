@@ -8,6 +8,7 @@ import pandas as pd
 from forecastml.data.checks import Finding
 from forecastml.data.frames import read_panel
 from forecastml.data.panel import Panel
+from forecastml.data.policies import Policies
 from forecastml.data.schema import Schema
 
 SCHEMA = Schema(target="y", time="ds", series=("id",))
@@ -24,10 +25,12 @@ FULL = Schema(
 ARRAYS = ("target", "begin", "end", "start", "group", "known", "known_begin", "known_end", "past", "static")
 
 
-def read(*args, **options) -> tuple[Panel, tuple[Finding, ...]]:
+def read(*args, timezone: str | None = None, **options) -> tuple[Panel, tuple[Finding, ...]]:
     """`read_panel` as panel and findings."""
+    if timezone is not None:
+        options["policies"] = Policies(timezone=timezone)
     reading = read_panel(*args, **options)
-    return reading.panel, reading.findings
+    return reading.data, reading.findings
 
 
 def same(a: Panel, b: Panel) -> None:

@@ -16,12 +16,11 @@ from forecastml.data.calendar import (
     natural_seasons,
     parse_frequency,
     series_frequencies,
-    to_local,
     to_ordinals,
     to_times,
-    to_utc,
 )
 from forecastml.data.schema import Frequency
+from forecastml.data.zones import to_local, to_utc
 from forecastml.errors import ConfigError, FrequencyError
 
 DAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
