@@ -99,7 +99,7 @@ def test_names_of_zones():
     )
     with pytest.raises(ConfigError, match=r"'Europe/Pariss' is unknown; did you mean 'Europe/Paris'\?"):
         reading("Europe/Pariss")
-    for wrong in ("", "UTC>", "+99:00", "Europe", "../UTC", "A>B>C"):
+    for wrong in ("", "UTC>", "+99:00", "+0530", "Europe", "../UTC", "A>B>C"):
         with pytest.raises(ConfigError, match="is unknown"):
             reading(wrong)
 
