@@ -238,8 +238,7 @@ def test_a_forecast_shows_time_as_it_passes(tz, freq, start, horizon):
     assert (pd.DatetimeIndex(out.ds) == pd.DatetimeIndex(frame.ds[10 : 10 + horizon])).all()
     if panel.frequency.unit == "wall_clock":
         np.testing.assert_array_equal(out["mean"], out.ds.dt.hour + out.ds.dt.minute / 60)
-    points = points_ahead(panel, horizon)
-    assert elapsed_steps(panel, points).tolist() == [horizon]
+    assert elapsed_steps(panel, points_ahead(panel, horizon)).tolist() == [horizon]
 
 
 def test_models_of_before_the_wall_clock_go_on_with_time_that_passes():
@@ -375,9 +374,8 @@ def test_a_repeated_hour_is_resolved_in_order_however_the_rows_lie():
         same(read_panel(table, SCHEMA, timezone="Europe/Paris")[0], wanted)
     once, findings = read_panel(naive(frame).drop(index=[8]), SCHEMA, timezone="Europe/Paris")
     assert (findings, once.target[6]) == ((), 6)
-    thrice = pd.concat([naive(frame), naive(frame).iloc[[8]]])
     with pytest.raises(DataError, match="1 rows repeat a time"):
-        read_panel(thrice, SCHEMA, timezone="Europe/Paris")
+        read_panel(pd.concat([naive(frame), naive(frame).iloc[[8]]]), SCHEMA, timezone="Europe/Paris")
 
 
 def test_days_stay_local_dates():
