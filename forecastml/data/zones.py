@@ -24,7 +24,8 @@ _DAY = 86_400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: No clock was shifted earlier; a date later than that is a mistake and not worth to follow the rules so far.
 _YEARS = (1800, 2500)
-_OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d\d?):?(\d\d)?")
+#: The one spelling that pandas and Arrow read alike.
+_OFFSET = re.compile(r"(?:UTC)?([+-])(\d\d):(\d\d)")
 
 
 @cache
@@ -33,7 +34,7 @@ def zone(name: str) -> tzinfo:
     offset = _OFFSET.fullmatch(name)
     try:
         if offset:
-            size = timedelta(hours=int(offset[2]), minutes=int(offset[3] or 0))
+            size = timedelta(hours=int(offset[2]), minutes=int(offset[3]))
             return timezone(-size if offset[1] == "-" else size)
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
