@@ -42,7 +42,7 @@ LAYERS = {
     "forecastml.calibration": 6,
     "forecastml.completion": 6,
     "forecastml.automl": 6,
-    "forecastml.backtest": 6,
+    "forecastml.backtesting": 6,
     "forecastml.estimators": 6,
     "forecastml.progress": 6,
     "forecastml.cli": 6,
