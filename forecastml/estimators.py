@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from forecastml.automl import fit
 from forecastml.config import Config
 from forecastml.data.schema import Schema
 from forecastml.data.table import Table
-from forecastml.errors import ConfigError
+from forecastml.errors import ConfigError, DataError
 from forecastml.task import DECILES, Classification, Forecasting, Regression
 
 
@@ -44,6 +45,7 @@ class AutoForecaster(BaseEstimator):
         weight: str | None = None,
         freq: str | int | None = None,
         season: int | Sequence[int] | None = None,
+        holidays: str | Sequence[str] | None = None,
         metric: str = "mase",
         n_folds: int | str = "auto",
         step: int | str = "auto",
@@ -69,6 +71,7 @@ class AutoForecaster(BaseEstimator):
         self.weight = weight
         self.freq = freq
         self.season = season
+        self.holidays = holidays
         self.metric = metric
         self.n_folds = n_folds
         self.step = step
@@ -87,7 +90,7 @@ class AutoForecaster(BaseEstimator):
         """Try learners on the long table X, weigh them by backtests and fit the best combination."""
         self._refuse(y)
         run = self.get_params(deep=False)
-        task = Forecasting(**{field: run.pop(field) for field in Forecasting.__dataclass_fields__})
+        task = Forecasting(**{field.name: run.pop(field.name) for field in fields(Forecasting)})
         self.model_ = fit(X, task, Config.preset(run.pop("preset"), **run))
         self.leaderboard_ = self.model_.leaderboard()
         return self
