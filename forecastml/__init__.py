@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from forecastml.automl import fit, prepare
+    from forecastml.backtesting import Backtest, backtest
     from forecastml.config import Config
     from forecastml.estimators import AutoClassifier, AutoForecaster, AutoRegressor
     from forecastml.forecaster import Forecaster
@@ -27,6 +28,7 @@ _HOMES = {
     "AutoClassifier": "forecastml.estimators",
     "AutoForecaster": "forecastml.estimators",
     "AutoRegressor": "forecastml.estimators",
+    "Backtest": "forecastml.backtesting",
     "Classification": "forecastml.task",
     "Config": "forecastml.config",
     "FittedModel": "forecastml.model",
@@ -35,6 +37,7 @@ _HOMES = {
     "Predictor": "forecastml.predictor",
     "Prior": "forecastml.prior",
     "Regression": "forecastml.task",
+    "backtest": "forecastml.backtesting",
     "fit": "forecastml.automl",
     "load": "forecastml.storage",
     "prepare": "forecastml.automl",
@@ -46,6 +49,7 @@ __all__ = [
     "AutoClassifier",
     "AutoForecaster",
     "AutoRegressor",
+    "Backtest",
     "Classification",
     "Config",
     "FittedModel",
@@ -54,6 +58,7 @@ __all__ = [
     "Predictor",
     "Prior",
     "Regression",
+    "backtest",
     "fit",
     "load",
     "prepare",

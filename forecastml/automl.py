@@ -23,7 +23,7 @@ from forecastml.search.evaluate import Evaluation, Refit
 from forecastml.search.log import ENSEMBLE, LogRow, scored, trial_row
 from forecastml.search.loop import Plan, Processes, Serial, refit_all, search
 from forecastml.search.strategy import Portfolio
-from forecastml.search.trial import FAILED, OK, Trial, usable
+from forecastml.search.trial import FAILED, INTERRUPT, OK, SKIPPED, Trial, usable
 
 Listener = Callable[[dict[str, Any]], None]
 #: Under a time limit the search leaves this share, and so many seconds per out-of-fold value, for what comes after it.
@@ -89,16 +89,20 @@ def _run(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple[Fitte
     listener({"event": "ensemble", "models": len(usable(log))})
     choice = choose(problem, log, evaluation)
     listener({"event": "refit", "models": int((choice.weights.groups > 0).any(axis=0).sum()) if choice else 0})
-    members, dropped = refit_members(problem, choice)
+    # A second interrupt by the user ends the run at once.
+    first = not any(trial.error == INTERRUPT for trial in log)
+    members, dropped = refit_members(problem, choice, interruptible=first)
     if dropped:
         # The leaderboard, the weights and the intervals are to be those of the model that is handed back.
         choice = choose(problem, [trial for trial in log if trial.candidate.name in members], evaluation)
-        log = [
-            replace(t, state=FAILED, error=dropped[t.candidate.name]) if t.candidate.name in dropped else t for t in log
-        ]
+        log = [_left_out(t, dropped[t.candidate.name]) if t.candidate.name in dropped else t for t in log]
     model = completion(problem).model(_parts(problem, choice, members, leaderboard_rows(problem, log, choice)))
     listener({"event": "done"})
     return model, choice
+
+
+def _left_out(trial: Trial, reason: str) -> Trial:
+    return replace(trial, state=SKIPPED if reason == INTERRUPT else FAILED, error=reason)
 
 
 def run_search(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple[list[Trial], Evaluation | None]:
@@ -176,8 +180,13 @@ def choose(problem: Problem, log: Sequence[Trial], evaluation: Evaluation | None
     return Choice(trials, oof, weights, values, honest)
 
 
-def refit_members(problem: Problem, choice: Choice | None) -> tuple[dict[str, Member], dict[str, str]]:
-    """The trials with weight, fitted on all data, by name; and the reasons for those that failed."""
+def refit_members(
+    problem: Problem, choice: Choice | None, interruptible: bool = False
+) -> tuple[dict[str, Member], dict[str, str]]:
+    """The trials with weight, fitted on all data, by name; and the reasons for those that failed.
+
+    interruptible: an interrupt by the user keeps the members that are done, if there are any.
+    """
     if choice is None:
         return {}, {}
     data = problem.data
@@ -195,9 +204,10 @@ def refit_members(problem: Problem, choice: Choice | None) -> tuple[dict[str, Me
             learner = get_learner(candidate.learner)
             works.append(Refit(candidate, learner, data, context, trial.start))
     dropped = {}
-    for work, (outcome, reason) in zip(works, refit_all(works, _executor(problem.config)), strict=True):
+    outcomes = refit_all(works, _executor(problem.config), interruptible)
+    for work, (outcome, reason) in zip(works, outcomes, strict=True):
         if outcome is None:
-            dropped[work.candidate.name] = f"fit on all data failed: {reason}"
+            dropped[work.candidate.name] = reason if reason == INTERRUPT else f"fit on all data failed: {reason}"
         else:
             members[work.candidate.name] = Member(work.candidate, outcome.fitted, outcome.served(len(everyone)))
     return members, dropped

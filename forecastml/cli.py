@@ -1,4 +1,4 @@
-"""The command line: `forecastml train | forecast | leaderboard`.
+"""The command line: `forecastml demo | check | train | forecast | backtest | leaderboard`.
 
 Exit codes: 0 all well, 1 the run failed, 64 wrong usage or bad input, 130 interrupted. The package itself is imported
 inside the commands, so that help comes at once.
@@ -6,12 +6,13 @@ inside the commands, so that help comes at once.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, ParamSpec
 
@@ -150,6 +151,49 @@ def train(data: Data, out: Out, horizon: Horizon, task: Any, config: Any, log_js
 
 @app.command()
 @guarded
+@with_task(COLUMNS, JUDGED, EFFORT)
+def backtest(
+    data: Data,
+    out: Out,
+    horizon: Horizon,
+    task: Any,
+    config: Any,
+    cutoffs: Annotated[int, typer.Option(min=1, help="How often to train, each time on what was known then.")] = 3,
+    every: Annotated[int | None, typer.Option(min=1, help="Steps between the cutoffs [the horizon].")] = None,
+    log_json: LogJson = False,
+) -> None:
+    """Train at several cutoffs of DATA and compare with what came: forecasts.parquet and scores.csv in OUT."""
+    import forecastml as fm
+
+    with _notes(), listening(sys.stderr, log_json) as listener:
+        found = fm.backtest(data, task, config, cutoffs, every, listener)
+    found.save(out)
+    print_findings(found.findings, log_json)
+    print_table(found.overall())
+    print(f"forecasts.parquet and scores.csv written to {out}")
+
+
+@app.command()
+@guarded
+def demo(
+    out: Annotated[
+        Path, typer.Option(help="Folder to write the data, the model, the forecast and the plot to.")
+    ] = Path("forecastml-demo"),
+) -> None:
+    """Show it all on embedded data: train, leaderboard, forecast, plot, and the commands for data of your own."""
+    from forecastml import demo as story
+
+    with _notes(), listening(sys.stderr, False) as listener:
+        result = story.demo(out, listener)
+    print_table(result.model.leaderboard())
+    for name, path in result.files.items():
+        print(f"{name + ':':10}{path}")
+    print()
+    print(result.next_steps)
+
+
+@app.command()
+@guarded
 def forecast(
     model: Model,
     out: Annotated[Path, typer.Option(help="CSV or Parquet file to write.")],
@@ -157,6 +201,8 @@ def forecast(
     future: Annotated[Path | None, typer.Option(exists=True, help="Known covariates of the steps to forecast.")] = None,
     context: Annotated[Path | None, typer.Option(exists=True, help="Rows newer than the training data.")] = None,
     quantiles: Annotated[str | None, typer.Option(metavar="0.1,0.9", help="Quantile levels [as trained].")] = None,
+    only: Annotated[list[str], typer.Option(metavar="KEY", help="Forecast this series alone; may be repeated.")] = [],  # noqa: B006
+    plot: Annotated[Path | None, typer.Option(help="Picture to draw: .png, .svg or .pdf.")] = None,
 ) -> None:
     """Forecast with the model in folder MODEL: the mean and a column per quantile level."""
     import forecastml as fm
@@ -164,18 +210,24 @@ def forecast(
 
     if out.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"--out {out} must end in .csv or .parquet")
-    with warnings.catch_warnings(record=True) as notes:
-        warnings.simplefilter("always", ForecastWarning)
-        frame = fm.load(model).forecast(
+    trained = fm.load(model)
+    with _notes():
+        frame = trained.forecast(
             future=future,
             context=context,
             horizon=horizon,
             quantiles=None if quantiles is None else numbers(quantiles, "--quantiles", float),
+            series=[tuple(names(key)) for key in only] or None,
         )
-    for note in notes:
-        print(f"note: {note.message}", file=sys.stderr)
     write_table(frame, out)
     print(f"{len(frame)} rows written to {out}")
+    if plot is not None:
+        from forecastml.plot import plot_forecast
+
+        plot_forecast(
+            trained.panel if context is None else trained.append(context).panel, frame, trained.panel.schema
+        ).savefig(plot)
+        print(f"plot written to {plot}")
 
 
 @app.command()
@@ -188,6 +240,16 @@ def leaderboard(
     import forecastml as fm
 
     print_table(fm.load(model).leaderboard(metric=metric))
+
+
+@contextlib.contextmanager
+def _notes() -> Iterator[None]:
+    """Warnings to the user as notes on stderr."""
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", ForecastWarning)
+        yield
+    for note in notes:
+        print(f"note: {note.message}", file=sys.stderr)
 
 
 def _check_model_folder(folder: Path) -> None:

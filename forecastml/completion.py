@@ -9,8 +9,9 @@ import numpy as np
 
 from forecastml.calibration import calibrate, coverage, with_quantiles
 from forecastml.data.panel import Panel
-from forecastml.forecaster import Forecaster
+from forecastml.forecaster import Forecaster, trimmed
 from forecastml.learners.registry import get_learner
+from forecastml.metrics import scales
 from forecastml.model import FittedModel, Member
 from forecastml.predictor import Predictor
 from forecastml.problem import Problem
@@ -92,7 +93,7 @@ class OfSeries:
         for fold in problem.cut.folds:
             judged[fold.items] = True
         mean = None if parts.honest is None else parts.honest[:, 0]
-        return Forecaster(
+        whole = Forecaster(
             task=problem.task,
             panel=panel,
             seasons=problem.cut.seasons,
@@ -105,8 +106,10 @@ class OfSeries:
             log=parts.log,
             cold=np.full(len(panel), cold),
             skipped=problem.reading.skipped,
+            scales=scales(panel, panel, problem.season_length),
             findings=problem.reading.findings,
-        ).trimmed()
+        )
+        return trimmed(whole)
 
 
 @dataclass(frozen=True, eq=False)

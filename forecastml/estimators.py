@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +13,6 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from forecastml.automl import fit
 from forecastml.config import Config
-from forecastml.data.extension import match
 from forecastml.data.schema import Schema
 from forecastml.data.table import Table
 from forecastml.errors import ConfigError, DataError
@@ -43,8 +43,16 @@ class AutoForecaster(BaseEstimator):
         past: str | Sequence[str] | None = None,
         static: str | Sequence[str] | None = None,
         weight: str | None = None,
+        mask: str | None = None,
         freq: str | int | None = None,
+        aggregate: str | None = None,
+        duplicates: str = "error",
+        gaps: str = "nan",
+        stale: str = "own",
+        timezone: str | None = None,
         season: int | Sequence[int] | None = None,
+        holidays: str | Sequence[str] | None = None,
+        holidays: str | Sequence[str] | None = None,
         metric: str = "mase",
         n_folds: int | str = "auto",
         step: int | str = "auto",
@@ -68,8 +76,16 @@ class AutoForecaster(BaseEstimator):
         self.past = past
         self.static = static
         self.weight = weight
+        self.mask = mask
         self.freq = freq
+        self.aggregate = aggregate
+        self.duplicates = duplicates
+        self.gaps = gaps
+        self.stale = stale
+        self.timezone = timezone
         self.season = season
+        self.holidays = holidays
+        self.holidays = holidays
         self.metric = metric
         self.n_folds = n_folds
         self.step = step
@@ -88,7 +104,7 @@ class AutoForecaster(BaseEstimator):
         """Try learners on the long table X, weigh them by backtests and fit the best combination."""
         self._refuse(y)
         run = self.get_params(deep=False)
-        task = Forecasting(**{field: run.pop(field) for field in Forecasting.__dataclass_fields__})
+        task = Forecasting(**{field.name: run.pop(field.name) for field in fields(Forecasting)})
         self.model_ = fit(X, task, Config.preset(run.pop("preset"), **run))
         self.leaderboard_ = self.model_.leaderboard()
         return self
@@ -110,27 +126,16 @@ class AutoForecaster(BaseEstimator):
         return self.model_.forecast(future=X, horizon=horizon, quantiles=quantiles)
 
     def score(self, X: Any, y: None = None) -> float:
-        """1 - WAPE of the forecasts for X, rows with the target after the training rows; 1 is perfect.
+        """1 - WAPE of rolling forecasts for X, rows with the target after the training rows; 1 is perfect.
 
-        WAPE is the sum of |error| over the sum of |y|, over all series and steps whose target is known.
+        WAPE is the sum of |error| over the sum of |y|, over all series and steps whose target is known. Beyond the
+        horizon the origin moves on, over the actual values: see `Forecaster.roll` and, for other metrics,
+        `Forecaster.score`.
         """
         check_is_fitted(self, "model_")
         self._refuse(y)
-        panel, gap = self.model_.panel, self.model_.task.gap
-        rows = self.model_.task.read(X, like=panel).data
-        position = match(panel, rows, "X")
-        series = np.flatnonzero((position >= 0) & (rows.lengths[position] > 0))
-        if not len(series):
-            raise DataError(f"X has no value of {self.target!r} to compare forecasts with")
-        source = position[series]
-        first = (rows.start[source] - panel.last_ordinal[series]) // panel.frequency.step - 1 - gap
-        steps = int((first + rows.lengths[source]).max())
-        means = self.predict(X, horizon=steps)["mean"].to_numpy().reshape(len(panel), steps)
-        skip = np.maximum(-first, 0)
-        actual = np.concatenate([rows.values(j)[k:] for j, k in zip(source, skip, strict=True)])
-        forecast = np.concatenate(
-            [means[i, f + k : f + n] for i, f, k, n in zip(series, first, skip, rows.lengths[source], strict=True)]
-        )
+        frame = self.model_.roll(X, step=self.model_.task.horizon, quantiles=())
+        actual, forecast = frame[self.model_.task.target].to_numpy(), frame["mean"].to_numpy()
         return float(1 - np.nansum(np.abs(actual - forecast)) / np.nansum(np.abs(actual)))
 
     def _refuse(self, y: Any) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from forecastml.data.extension import extend, extend_by_values, match, reaching, require_known, unknown_ahead
+from forecastml.data.extension import extend, extend_by_values, reaching, require_known, unknown_ahead
 from forecastml.data.panel import Panel, panel_state, restored_panel
-from forecastml.data.wall_clock import elapsed_steps, first_ahead, points_ahead
-from forecastml.errors import ConfigError, ForecastWarning, FutureError
+from forecastml.data.wall_clock import elapsed_steps, points_ahead
+from forecastml.errors import ConfigError, ForecastWarning
+from forecastml.inputs import checked_horizon, newer_rows, positions, with_future
 from forecastml.model import FittedModel, Member, check_alike, checked_groups, stacked_members
+from forecastml.rolling import Origins, Rolled, missing_known, with_known
+from forecastml.scoring import model_metrics, score_columns
 from forecastml.search.intervals import Conformal, Pool
 from forecastml.search.log import merged
+from forecastml.status import status_columns
 from forecastml.task import Forecasting, checked_levels
 
 if TYPE_CHECKING:
@@ -31,7 +35,9 @@ class Forecaster(FittedModel):
 
     panel: the tail of each series' history that members look back on; seasons: season lengths; conformal: intervals;
     lower: float64 (series,), bound of forecasts; judged: bool (series,), took part in a fold; cold: float64 (series,),
-    the forecast of a series without a single value (the mean of the others).
+    the forecast of a series without a single value (the mean of the others); scales: denominators of scaled metrics
+    by name, float64 (series,), from all of the training history (none in models of format 1); skipped: object (series,
+    key columns), keys of series that were left out because they ended long ago.
     """
 
     task: Forecasting
@@ -41,7 +47,8 @@ class Forecaster(FittedModel):
     lower: np.ndarray
     judged: np.ndarray
     cold: np.ndarray
-    skipped: np.ndarray
+    scales: Mapping[str, np.ndarray] = field(default_factory=dict)
+    skipped: np.ndarray = field(default_factory=lambda: np.empty((0, 0), dtype=object))
 
     def forecast(
         self,
@@ -49,71 +56,86 @@ class Forecaster(FittedModel):
         context: Any = None,
         horizon: int | None = None,
         quantiles: Sequence[float] | None = None,
+        series: Any = None,
     ) -> pd.DataFrame:
         """Forecast every series from its origin on.
 
         future: table with the known covariates of the periods to forecast (its target, if any, is ignored); context:
         rows after the training end, which move the origin without refitting; horizon: steps, None: as many as
         `future` covers or as trained; more than trained are forecast in blocks, each going on from the one before,
-        and their intervals are the last step's, widened; quantiles: levels, None: those of the task.
+        and their intervals are the last step's, widened; quantiles: levels, None: those of the task; series: a key or
+        a list of keys to forecast these series alone, in this order (a key is text, a tuple of texts for several key
+        columns), None: all.
         Returns the series columns, the time column, "mean" and a column per level. Raises `FutureError` for rows that
-        do not continue the history, unknown series, or missing known covariates.
+        do not continue the history, unknown series, or missing known covariates, `ConfigError` for an unknown key.
         """
         from forecastml.data.frames import forecast_frame
 
+        model = self if series is None else self._chosen(positions(self.panel, series))
         if context is not None:
-            return self.append(context).forecast(future, None, horizon, quantiles)
+            model = model._appended(context, self.panel)
         levels = self.task.quantiles if quantiles is None else checked_levels(quantiles)
-        panel, covered = self._with_future(future)
-        horizon = (covered or self.task.horizon) if horizon is None else horizon
-        if isinstance(horizon, bool) or not isinstance(horizon, (int, np.integer)) or horizon < 1:
-            raise ConfigError(f"horizon is {horizon!r}; give a whole number of 1 or more")
+        panel, covered = model._with_future(future, self.panel)
+        horizon = checked_horizon((covered or self.task.horizon) if horizon is None else horizon)
         gap = self.task.gap
         # Where clocks change within the horizon, the wall clock has one step more or less than time that passes.
         points = points_ahead(panel, horizon, gap)
         steps = int(points.max(initial=1))
-        if (longest := min(horizon, steps)) > self.task.horizon:
-            text = f"steps {self.task.horizon + 1} to {longest} lie beyond the trained horizon: forecast in blocks"
-            warnings.warn(f"{text}, with the last step's intervals, widened", ForecastWarning, stacklevel=2)
-        if any("known" in member.capabilities.covariates for member in self.members):
+        self._tell_beyond(min(horizon, steps))
+        if model._uses_known():
             require_known(panel, gap + points)
             panel = reaching(panel, gap + steps)
             if lacking := unknown_ahead(panel, gap + points):
                 warnings.warn(f"{lacking}; give their values for better forecasts", ForecastWarning, stacklevel=2)
-        mean = self._means(panel, gap + steps)[:, gap:]
-        values = np.concatenate([mean[:, :, None], self.conformal.quantiles(mean, levels)], axis=2)
-        values = np.maximum(values, self.lower[:, None, None])
-        if self.task.integer:
-            values = np.rint(values)
+        values = grid_values(model, panel, steps, levels)
         ordinals = panel.last_ordinal[:, None] + (1 + gap + np.arange(steps)) * panel.frequency.step
-        outputs = ("mean", *(str(level) for level in levels))
-        return forecast_frame(panel, ordinals.ravel(), values.reshape(-1, values.shape[2]), outputs, horizon)
+        return forecast_frame(panel, ordinals.ravel(), values.reshape(-1, values.shape[2]), _outputs(levels), horizon)
+
+    def roll(
+        self, rows: Any, step: int = 1, horizon: int | None = None, quantiles: Sequence[float] | None = None
+    ) -> pd.DataFrame:
+        """Rolling forecasts over newer rows: the origin moves `step` periods at a time, nothing is refitted.
+
+        rows: table after the training end, with target and known covariates; each origin sees the actual values up to
+        it and none after. horizon: steps from each origin, None: as trained; windows end with the last known target
+        of a series. Members that cannot move are left out after the first origin.
+        Returns the series columns, `cutoff` (the last known period), the time column, the target column (NaN where
+        missing), "mean" and a column per level. Raises `FutureError` for rows that do not continue the history or
+        have no target, `ConfigError` unless 1 <= step <= horizon.
+        """
+        levels = self.task.quantiles if quantiles is None else checked_levels(quantiles)
+        steps = checked_horizon(self.task.horizon if horizon is None else horizon)
+        self._tell_beyond(steps)
+        return self._rolled(rows, step, steps, levels).frame()
+
+    def score(self, rows: Any, metrics: Sequence[str] | str | None = None, step: int | None = None) -> pd.DataFrame:
+        """How good rolling forecasts over newer rows are: a long table with a row per set and metric.
+
+        rows: as for `roll`; metrics: names, None: all that can be computed; step: periods between origins, None: the
+        horizon. Columns: set ("all", "cutoff" or "series"), cutoff, series columns ("" where a row is not about one),
+        metric, score (as users know it, over all rows of the set together), rows (values compared). The scales of
+        MASE and its like are those of the training history. "owa" needs Naive2 at each cutoff: see `backtest`.
+        """
+        from forecastml.data.frames import to_frame
+
+        chosen = model_metrics(metrics, self.task.name, self.scales)
+        horizon = self.task.horizon
+        rolled = self._rolled(rows, horizon if step is None else step, horizon, self.task.quantiles)
+        return to_frame(score_columns(rolled, chosen))
 
     def status(self) -> pd.DataFrame:
         """How each series is served: series columns, state, model_used, reason.
 
         state: "ok", "pooled" (too short for a fold: the weights are those of all series) or "fallback" (no member
-        could serve it: seasonal naive, last value, or the mean of the others); model_used: members by weight.
+        could serve it: seasonal naive, last value, or the mean of the others) or "skipped" (left out by the policy for
+        series that ended long ago); model_used: members by weight.
         """
         from forecastml.data.frames import to_frame
 
         served = np.stack([self._served(m) for m in range(len(self.members))] or [np.zeros(len(self.panel), bool)])
         weights = np.where(served.T, self.weights[self.panel.group], 0.0) if self.members else served.T * 0.0
-        states = np.where(weights.sum(axis=1) > 0, np.where(self.judged, "ok", "pooled"), "fallback")
-        reasons = {
-            "ok": "",
-            "pooled": "too short for a fold: weights of all series",
-            "fallback": "no member could serve it",
-        }
-        keys = {column: self.panel.keys[:, k] for k, column in enumerate(self.panel.schema.series)}
-        return to_frame(
-            {
-                **keys,
-                "state": list(states),
-                "model_used": [self._mixture(row) for row in weights],
-                "reason": [reasons[state] for state in states],
-            }
-        )
+        names = [member.candidate.name for member in self.members]
+        return to_frame(status_columns(self.panel, names, weights, self.judged, self.skipped))
 
     @property
     def pool(self) -> Pool:
@@ -125,13 +147,7 @@ class Forecaster(FittedModel):
 
         Members that cannot move are left out, the others' weights renormalised. Raises `FutureError` for older rows.
         """
-        rows = self.task.read(context, like=self.panel).data
-        if not rows.lengths.any():
-            raise FutureError(
-                f"context: there is no value in column {self.task.target!r}; give the newer target values"
-            )
-        panel = extend(self.panel, rows, "context")
-        return replace(self._moved(panel), panel=panel).trimmed()
+        return self._appended(context, self.panel)
 
     def take(self, groups: Sequence[int]) -> Forecaster:
         """The model of these groups alone (positions), in this order; the leaderboard stays that of the run."""
@@ -158,16 +174,15 @@ class Forecaster(FittedModel):
             lower=np.concatenate([model.lower for model in models]),
             judged=np.concatenate([model.judged for model in models]),
             cold=np.concatenate([model.cold for model in models]),
+            scales={
+                name: np.concatenate([model.scales[name] for model in models])
+                for name in self.scales
+                if all(name in model.scales for model in others)
+            },
+            skipped=_keys([key for model in models for key in model.skipped.tolist()]),
             log=merged([model.log for model in models]),
             findings=tuple(finding for model in models for finding in model.findings),
         )
-
-    def trimmed(self) -> Forecaster:
-        """The same model with no more history than its members look back on; forecasts keep every bit."""
-        season = max(self.seasons, default=1)
-        kept = (KEPT_SEASONS * season, KEPT_HORIZONS * self.task.horizon)
-        lookback = max([getattr(m.fitted, "lookback", 1) for m in self.members] + [*kept])
-        return replace(self, panel=self.panel.last(lookback).compact())
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Panel, intervals and bounds as arrays and JSON values."""
@@ -176,7 +191,9 @@ class Forecaster(FittedModel):
         pool = self.conformal.pool
         arrays |= {"scale": self.conformal.scale, "residuals": self.conformal.residuals}
         arrays |= {"pool.profile": pool.profile, "pool.table": pool.table}
-        return arrays, {**values, "seasons": list(self.seasons), "ratio": pool.ratio}
+        arrays |= {f"scales.{name}": scale for name, scale in self.scales.items()}
+        skipped = self.skipped.tolist()
+        return arrays, {**values, "seasons": list(self.seasons), "ratio": pool.ratio, "skipped": skipped}
 
     @classmethod
     def restore(
@@ -190,7 +207,15 @@ class Forecaster(FittedModel):
             seasons=tuple(values["seasons"]),
             conformal=Conformal(pool, arrays["scale"], arrays["residuals"]),
             **{name: arrays[name] for name in ("lower", "judged", "cold")},
+            scales={name.removeprefix("scales."): arrays[name] for name in arrays if name.startswith("scales.")},
+            skipped=_keys(values.get("skipped", [])),
         )
+
+    def _chosen(self, index: np.ndarray) -> Forecaster:
+        """The model of these series (positions) alone, in this order; groups with none of them go."""
+        _, first = np.unique(self.panel.group[index], return_index=True)
+        groups = self.panel.group[index][np.sort(first)]
+        return replace(self._of_series(index), panel=self.panel.select(index), weights=self.weights[groups])
 
     def _of_series(self, index: np.ndarray) -> Forecaster:
         """The model of the series at these positions; weights stay those of all groups."""
@@ -209,6 +234,7 @@ class Forecaster(FittedModel):
             lower=self.lower[index],
             judged=self.judged[index],
             cold=self.cold[index],
+            scales={name: scale[index] for name, scale in self.scales.items()},
         )
 
     def _moved(self, panel: Panel) -> Forecaster:
@@ -221,17 +247,41 @@ class Forecaster(FittedModel):
         weights = self.weights[:, movable]
         return replace(self, members=tuple(members), weights=weights, fallback=self.fallback.append(panel))
 
-    def _with_future(self, future: Any) -> tuple[Panel, int]:
+    def _appended(self, context: Any, whole: Panel) -> Forecaster:
+        """`append` of the rows that belong to this model's series; whole: the panel that it was chosen from."""
+        rows = newer_rows(self.task, context, whole, self.panel, "context")
+        panel = extend(self.panel, rows, "context")
+        return trimmed(replace(self._moved(panel), panel=panel))
+
+    def _with_future(self, future: Any, whole: Panel) -> tuple[Panel, int]:
         """The panel with known covariates of `future`, and how many steps after the gap `future` covers."""
         if future is None:
             return self.panel, 0
-        rows = self.task.read(future, like=self.panel).data
-        # A target among the future rows is what will be compared with the forecast: it must not be looked at.
-        rows = replace(rows, end=rows.begin)
-        _refuse_hole(self.panel, rows, 0 if self.task.known else self.task.gap)
-        panel = extend(self.panel, rows, "future")
+        panel = with_future(self.task, future, whole, self.panel)
         ahead = panel.known_end - panel.known_begin - panel.lengths - self.task.gap
         return panel, int(elapsed_steps(panel, ahead, self.task.gap).max(initial=0))
+
+    def _uses_known(self) -> bool:
+        return any("known" in member.capabilities.covariates for member in self.members)
+
+    def _tell_beyond(self, horizon: int) -> None:
+        if horizon > self.task.horizon:
+            text = f"steps {self.task.horizon + 1} to {horizon} lie beyond the trained horizon: forecast in blocks"
+            warnings.warn(f"{text}, with the last step's intervals, widened", ForecastWarning, stacklevel=3)
+
+    def _rolled(self, rows: Any, step: int, steps: int, levels: Sequence[float]) -> Rolled:
+        """Forecasts of `steps` periods from the training end and from every `step` periods after it."""
+        panel = extend(self.panel, newer_rows(self.task, rows, self.panel, self.panel, "rows"), "rows")
+        gap, first = self.task.gap, self.panel.lengths
+        if self._uses_known() and (lacking := missing_known(panel, first)):
+            warnings.warn(f"{lacking}; give their values for better forecasts", ForecastWarning, stacklevel=3)
+        origins = Origins(with_known(panel, gap + steps), first, steps, step, gap)
+        model, parts = self, []
+        for k in range(len(origins)):
+            context = origins.context(k)
+            model = model._moved(context) if k else model
+            parts.append(grid_values(model, context, steps, levels)[origins.compared(k)])
+        return origins.rolled(parts, _outputs(levels), self.scales)
 
     def _means(self, panel: Panel, steps: int) -> np.ndarray:
         """Point forecasts (series, steps), in blocks of the trained horizon."""
@@ -258,13 +308,6 @@ class Forecaster(FittedModel):
         served[member.items] = [status == "ok" for status in member.fitted.status]
         return served
 
-    def _mixture(self, weights: np.ndarray) -> str:
-        if not weights.sum() > 0:
-            return "fallback"
-        order = np.argsort(-weights, kind="stable")
-        shares = weights / weights.sum()
-        return " + ".join(f"{shares[m]:.2f} {self.members[m].candidate.name}" for m in order if shares[m] > 0)
-
 
 def _check_stackable(models: Sequence[Forecaster]) -> None:
     first = models[0]
@@ -280,15 +323,25 @@ def _check_stackable(models: Sequence[Forecaster]) -> None:
         raise ConfigError(f"series {', '.join(twice)} is in more than one of the models to stack")
 
 
-def _refuse_hole(panel: Panel, rows: Panel, gap: int) -> None:
-    """Raise `FutureError` when future rows start later than `gap` periods after the one that follows the origin."""
-    position = match(panel, rows, "future")
-    there = np.flatnonzero(position >= 0)
-    late = rows.start[position[there]] > first_ahead(panel, gap)[there]
-    if late.any():
-        i = there[np.flatnonzero(late)[0]]
-        steps = int((rows.start[position[i]] - panel.last_ordinal[i]) // panel.frequency.step) - 1
-        raise FutureError(
-            f"future: {int(late.sum())} series start after a hole; {panel.label(i)} lacks the {steps} periods between "
-            "the model's last row and the first future one: give them as context"
-        )
+def grid_values(model: Forecaster, panel: Panel, steps: int, levels: Sequence[float]) -> np.ndarray:
+    """Finished forecasts of the grid points after the gap: float64 (series, steps, 1 + levels)."""
+    mean = model._means(panel, model.task.gap + steps)[:, model.task.gap :]
+    values = np.concatenate([mean[:, :, None], model.conformal.quantiles(mean, levels)], axis=2)
+    values = np.maximum(values, model.lower[:, None, None])
+    return np.rint(values) if model.task.integer else values
+
+
+def _keys(keys: Sequence[Sequence[str]]) -> np.ndarray:
+    return np.array(keys, dtype=object).reshape(len(keys), len(keys[0]) if len(keys) else 0)
+
+
+def _outputs(levels: Sequence[float]) -> tuple[str, ...]:
+    return ("mean", *(str(level) for level in levels))
+
+
+def trimmed(model: Forecaster) -> Forecaster:
+    """The same model with no more history than its members look back on; forecasts keep every bit."""
+    season = max(model.seasons, default=1)
+    kept = (KEPT_SEASONS * season, KEPT_HORIZONS * model.task.horizon)
+    lookback = max([getattr(m.fitted, "lookback", 1) for m in model.members] + [*kept])
+    return replace(model, panel=model.panel.last(lookback).compact())

@@ -150,6 +150,12 @@ class Ratio:
     root: bool = False
     mergeable = True
 
+    @property
+    def scales(self) -> frozenset[str]:
+        """Names of the scales of a truth that it reads."""
+        names = {name for term in self.terms for name in (term.scale, term.over)}
+        return frozenset(names - {"", "rows", "actual"})
+
     def bind(self, cells: Cells, levels: np.ndarray) -> CellScorer:
         """Function: values of the scored rows -> score of each cell."""
         terms = [term.bind(cells, levels) for term in self.terms]
@@ -171,6 +177,11 @@ class PerCell:
     scale: str = ""
     whole: bool = False
     mergeable = False
+
+    @property
+    def scales(self) -> frozenset[str]:
+        """Names of the scales of a truth that it reads."""
+        return frozenset({self.scale} - {""})
 
     def bind(self, cells: Cells, levels: np.ndarray) -> CellScorer:
         """Function: values of the scored rows -> score of each cell."""
@@ -211,6 +222,11 @@ class FormulaMetric:
         return self.reads in ("quantiles", "interval")
 
     @property
+    def scales(self) -> frozenset[str]:
+        """Names of the scales of a truth that it reads, "naive2" among them."""
+        return self.formula.scales
+
+    @property
     def mergeable(self) -> bool:
         """Whether the score of a whole follows from sums over its parts; medians, ranks and r2 do not."""
         return self.formula.mergeable
@@ -243,10 +259,16 @@ class FormulaMetric:
         by_fold = [loss(values[index]) for index in np.ndindex(values.shape[:-2])]
         return np.reshape(by_fold, (*values.shape[:-2], len(cells)))
 
-    def score(self, values: np.ndarray, outputs: tuple[str, ...], truth: Truth) -> float:
-        """Mean over folds of the value that users know: r2 as r2, bias with its sign, coverage as a share."""
-        cells, _, score = self._bound(truth, outputs, None)
-        return float(cells.mean_over_folds(score(values))[0])
+    def score(
+        self, values: np.ndarray, outputs: tuple[str, ...], truth: Truth, groups: int | None = None
+    ) -> float | np.ndarray:
+        """Mean over folds of the value that users know: r2 as r2, bias with its sign, coverage as a share.
+
+        values: float64 (rows, outputs); with `groups`, one score for each of them: float64 (groups,).
+        """
+        cells, _, score = self._bound(truth, outputs, groups)
+        means = cells.mean_over_folds(score(values))
+        return float(means[0]) if groups is None else means
 
     def _bound(self, truth: Truth, outputs: tuple[str, ...], groups: int | None) -> tuple[Cells, Scorer, Scorer]:
         """The cells, and functions values (rows, outputs) -> loss and -> score of each cell."""

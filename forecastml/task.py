@@ -132,7 +132,9 @@ class Forecasting:
         from forecastml.data.frames import read_panel
 
         policies = self.policies
-        reading = read_panel(source, self.schema, like, None if like is not None else self.freq, policies)
+        # Newer rows lie on the grid of their panel; `freq` still tells the periods that they are aggregated to.
+        freq = self.freq if like is None or self.aggregate else None
+        reading = read_panel(source, self.schema, like, freq, policies)
         if like is not None:
             return reading
         if not reading.data.lengths.any():

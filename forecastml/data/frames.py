@@ -88,22 +88,32 @@ def forecast_frame(
     shown of each series (None: all). On the wall clock an hour that the clocks skip is not shown, one that they repeat
     is shown twice.
     """
-    import pandas as pd
-
     steps = len(ordinals) // max(len(panel), 1)
-    rows = np.arange(len(ordinals))
-    rows = rows if horizon is None else rows[rows % max(steps, 1) < horizon]
-    times = to_times(ordinals[rows], panel.frequency)
-    if panel.tz is not None and times.dtype.kind == "M":
-        if panel.frequency.unit == "wall_clock":
-            rows, times = shown(ordinals, steps, panel.tz, horizon)
-        elif panel.frequency.unit != "microsecond":
-            times = to_utc(times, panel.tz)
-        times = pd.DatetimeIndex(times).tz_localize("UTC").tz_convert(panel.tz)
+    if panel.frequency.unit == "wall_clock" and panel.tz is not None:
+        rows, utc = shown(ordinals, steps, panel.tz, horizon)
+        times = _zoned(utc, panel.tz)
+    else:
+        rows = np.arange(len(ordinals))
+        rows = rows if horizon is None else rows[rows % max(steps, 1) < horizon]
+        times = grid_times(panel, ordinals[rows])
     keys = panel.keys[rows // max(steps, 1)]
     columns: dict[str, Any] = {name: keys[:, j] for j, name in enumerate(panel.schema.series)}
     columns[panel.schema.time] = times
     return to_frame(columns | {name: values[rows, j] for j, name in enumerate(outputs)})
+
+
+def grid_times(panel: Panel, ordinals: np.ndarray) -> Any:
+    """Times of points of the panel's grid, in its zone: an hour that the clocks repeat is its first pass."""
+    times = to_times(ordinals, panel.frequency)
+    if panel.tz is None or times.dtype.kind != "M":
+        return times
+    return _zoned(times if panel.frequency.unit == "microsecond" else to_utc(times, panel.tz), panel.tz)
+
+
+def _zoned(utc: np.ndarray, tz: str) -> Any:
+    import pandas as pd
+
+    return pd.DatetimeIndex(utc).tz_localize("UTC").tz_convert(tz)
 
 
 def to_frame(columns: dict[str, Any]) -> pd.DataFrame:

@@ -102,9 +102,22 @@ def search(plan: Plan, evaluation: Evaluation, report: Callable[[Trial, int], No
     return log
 
 
-def refit_all(works: Sequence[Refit], executor: Executor) -> list[tuple[Outcome | None, str]]:
-    """Fit members on all data, in the executor; (None, reason) for each that failed or ran out of time."""
-    return list(executor.map(_TimedRefit(), works))
+def refit_all(
+    works: Sequence[Refit], executor: Executor, interruptible: bool = False
+) -> list[tuple[Outcome | None, str]]:
+    """Fit members on all data, in the executor; (None, reason) for each that failed or ran out of time.
+
+    interruptible: an interrupt by the user leaves out the members that are not done; it is raised when none is.
+    """
+    done: list[tuple[Outcome | None, str]] = []
+    try:
+        for result in executor.map(_TimedRefit(), works):
+            done.append(result)
+    except KeyboardInterrupt:
+        if not interruptible or all(outcome is None for outcome, _ in done):
+            raise
+        done += [(None, INTERRUPT)] * (len(works) - len(done))
+    return done
 
 
 @dataclass(frozen=True)
