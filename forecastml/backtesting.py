@@ -14,7 +14,7 @@ from forecastml.automl import fit
 from forecastml.config import Config, as_config
 from forecastml.data.checks import Finding
 from forecastml.data.frames import to_frame, write_table
-from forecastml.data.panel import Panel
+from forecastml.data.panel import Panel, ragged_rows
 from forecastml.errors import ConfigError, DataError, ForecastMLError, ForecastWarning
 from forecastml.forecaster import Forecaster, grid_values
 from forecastml.learners.registry import get_learner
@@ -129,7 +129,30 @@ def _cut(panel: Panel, task: Forecasting, folds: int, step: int | None) -> Cut:
 
 def _known_at(fold: Fold, task: Forecasting) -> Panel:
     """A fold's training rows and the known covariates of its horizon; a copy, in which nothing else is left."""
-    return with_known(fold.train, task.gap + task.horizon).compact()
+    panel = with_known(fold.train, task.gap + task.horizon).compact()
+    return replace(panel, **_recoded(panel))
+
+
+def _recoded(panel: Panel) -> dict[str, Any]:
+    """Categories and covariates with codes that count the categories of the training rows alone.
+
+    Codes of the whole table would tell that categories are still to come.
+    """
+    parts = {kind: getattr(panel, kind).copy() for kind in ("known", "past", "static")}
+    seen = {"known": ragged_rows(panel.known_begin, panel.known_begin + panel.lengths)}
+    categories = {}
+    for kind, part in parts.items():
+        for k, column in enumerate(getattr(panel.schema, kind)):
+            if column in panel.categories:
+                codes = part[:, k].astype(np.int64)
+                used = np.unique(codes[seen.get(kind, slice(None))])
+                used = used[used >= 0]
+                # The last place answers for -1, a category that is not known.
+                new = np.full(len(panel.categories[column]) + 1, -1.0)
+                new[used] = np.arange(len(used))
+                part[:, k] = new[codes]
+                categories[column] = tuple(panel.categories[column][code] for code in used)
+    return {**parts, "categories": categories}
 
 
 def _forecast(panel: Panel, fold: Fold, task: Forecasting, config: Config, listener: Listener | None) -> Rolled:

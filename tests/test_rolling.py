@@ -77,8 +77,8 @@ def test_chosen_series_of_shared_groups_keep_their_weights():
 
 def test_chosen_series_with_context_and_future(priced):
     model, new, future = priced
-    whole = model.forecast(future, new)
-    alone = model.forecast(future, new, series=["s2"])
+    whole = model.forecast(future, new, horizon=7)
+    alone = model.forecast(future, new, horizon=7, series=["s2"])
     assert alone.equals(whole[whole["store"] == "s2"].reset_index(drop=True))
     some = new[new["store"] != "s1"]
     ahead = pd.concat([new[new["store"] == "s1"], future])
