@@ -50,18 +50,7 @@ class Backtest:
     def overall(self) -> pd.DataFrame:
         """The scores over all rows: a row per metric, a column per model."""
         whole = self.scores[self.scores["set"] == "all"]
-        models = list(dict.fromkeys(whole["model"]))
-        columns = {
-            model: dict(zip(*(whole.loc[whole["model"] == model, c] for c in ("metric", "score")), strict=True))
-            for model in models
-        }
-        metrics = list(dict.fromkeys(whole["metric"]))
-        return to_frame(
-            {
-                "metric": metrics,
-                **{model: [columns[model].get(name, float("nan")) for name in metrics] for model in models},
-            }
-        )
+        return whole.pivot(index="metric", columns="model", values="score").reset_index().rename_axis(columns=None)
 
     def save(self, folder: str | Path) -> Path:
         """Write `forecasts.parquet` and `scores.csv` into the folder, which is made if it is not there."""

@@ -18,7 +18,7 @@ from typing import Annotated, Any, NoReturn, ParamSpec
 
 import typer
 
-from forecastml.cli_options import COLUMNS, EFFORT, JUDGED, numbers, with_task
+from forecastml.cli_options import COLUMNS, EFFORT, JUDGED, names, numbers, with_task
 from forecastml.cli_output import print_findings, print_rows, print_table
 from forecastml.errors import ConfigError, DeadlineExceeded, ForecastMLError, ForecastWarning, LearnerError
 from forecastml.progress import listening

@@ -61,6 +61,7 @@ def demo(folder: str | Path, listener: Callable[[Mapping[str, Any]], None] | Non
         series=("store", "item"),
         known=("price", "promotion", "holiday"),
         static=("region", "size"),
+        mask="stock_out",
     )
     history, future = store_sales(), store_sales_future(HORIZON)
     model = fit(history, task, Config.preset("balanced", seconds=SECONDS), listener=listener)
@@ -95,7 +96,7 @@ def _next_steps(files: Mapping[str, Path], task: Forecasting) -> str:
     shell = {name: shlex.quote(str(path)) for name, path in files.items()}
     again = shlex.quote(str(files["model"].with_name("model_2")))
     roles = f"--target {task.target} --time {task.time} --series {','.join(task.series)}"
-    covariates = f"--known {','.join(task.known)} --static {','.join(task.static)}"
+    covariates = f"--known {','.join(task.known)} --static {','.join(task.static)} --mask {task.mask}"
     return "\n".join(
         [
             "# the same by hand",

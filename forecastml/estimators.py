@@ -52,7 +52,6 @@ class AutoForecaster(BaseEstimator):
         timezone: str | None = None,
         season: int | Sequence[int] | None = None,
         holidays: str | Sequence[str] | None = None,
-        holidays: str | Sequence[str] | None = None,
         metric: str = "mase",
         n_folds: int | str = "auto",
         step: int | str = "auto",
@@ -84,7 +83,6 @@ class AutoForecaster(BaseEstimator):
         self.stale = stale
         self.timezone = timezone
         self.season = season
-        self.holidays = holidays
         self.holidays = holidays
         self.metric = metric
         self.n_folds = n_folds

@@ -24,6 +24,7 @@ from forecastml.task import Forecasting, checked_levels
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 #: Values of history that are kept beyond what the members look back on, to look at and to go on from.
 KEPT_SEASONS, KEPT_HORIZONS = 2, 4
@@ -141,6 +142,21 @@ class Forecaster(FittedModel):
     def pool(self) -> Pool:
         """The residuals that series share."""
         return self.conformal.pool
+
+    def plot(
+        self, forecast: Any = None, series: Any = None, history: Any = None, actual: Any = None, limit: int = 6
+    ) -> Figure:
+        """A figure with history, forecast and intervals of some series: `model.plot().savefig("plot.png")`.
+
+        forecast: from `forecast` (None: made now); series: keys to show (None: `limit` of them); history: a longer one
+        than the model keeps; actual: rows that came true. See `forecastml.plot.plot_forecast`. Raises `MissingExtra`
+        without matplotlib.
+        """
+        from forecastml.plot import plot_forecast
+
+        made = self.forecast(series=series) if forecast is None else forecast
+        past = self.panel if history is None else history
+        return plot_forecast(past, made, self.panel.schema, series, limit, actual)
 
     def append(self, context: Any) -> Forecaster:
         """The model with its origin moved over newer rows; parameters, weights and intervals stay.

@@ -62,7 +62,8 @@ FRAMES_ALLOWED = {
 GUARDS = {"forecastml.search.evaluate", "forecastml.learners.per_series", "forecastml.cli"}
 UNWANTED = {"util", "utils", "common", "helper", "helpers", "manager", "managers", "misc"}
 #: `model.save(path)` is a short way to write `storage.save(model, path)`, imported when called: no arrow of the design.
-SHORT_WAYS = {("forecastml.model", "forecastml.storage")}
+#: So is `model.plot()` for `plot_forecast`.
+SHORT_WAYS = {("forecastml.model", "forecastml.storage"), ("forecastml.forecaster", "forecastml.plot")}
 #: Functions whose signature is a list of options, exempt from the limit on parameters.
 OPTION_LISTS = {"forecastml.cli": None, "forecastml.estimators": "__init__"}
 
