@@ -6,11 +6,19 @@ import sys
 import forecastml
 
 PUBLIC = {
+    "AutoClassifier",
     "AutoForecaster",
+    "AutoRegressor",
+    "Backtest",
+    "Classification",
     "Config",
     "FittedModel",
+    "Forecaster",
     "Forecasting",
+    "Predictor",
     "Prior",
+    "Regression",
+    "backtest",
     "fit",
     "load",
     "prepare",
