@@ -11,9 +11,9 @@ from forecastml.data.calendar import to_text, to_times
 from forecastml.data.checks import Finding
 from forecastml.data.clocks import local_zones
 from forecastml.data.leaks import Leak, leaks
-from forecastml.data.outliers import outliers
+from forecastml.data.outliers import HALF, outliers
 from forecastml.data.panel import Panel, extent, ragged_rows
-from forecastml.data.shifts import shifts
+from forecastml.data.shifts import Grid, shifts
 
 #: Fewer values say nothing about what is usual.
 LEAST_VALUES = 3
@@ -37,8 +37,7 @@ def diagnose(panel: Panel, horizon: int) -> tuple[Finding, ...]:
         *_constant(panel),
         *_negative(panel),
         *_short(panel, horizon),
-        *_level_shift(panel),
-        *_outliers(panel),
+        *_breaks(panel),
         *_covariates(panel),
         *_leaks(panel, horizon),
         *_clock_change(panel),
@@ -135,8 +134,18 @@ def _short(panel: Panel, horizon: int) -> Iterator[Finding]:
         yield _alert(panel, "short", panel.schema.target, (series, details), what, remedy)
 
 
-def _level_shift(panel: Panel) -> Iterator[Finding]:
+def _breaks(panel: Panel) -> Iterator[Finding]:
+    """Breaks of level, and the outliers that do not lie beside one."""
     series, rows = shifts(panel)
+    owner, far = outliers(panel)
+    at = np.full(len(panel), np.iinfo(np.int64).max // 2)
+    at[series] = rows
+    clear = np.abs(far - at[owner]) > HALF + Grid.of(panel).block
+    yield from _level_shift(panel, series, rows)
+    yield from _outliers(panel, owner[clear], far[clear])
+
+
+def _level_shift(panel: Panel, series: np.ndarray, rows: np.ndarray) -> Iterator[Finding]:
     if len(rows):
         details = [f"(from {time})" for time in _times(panel, series[:NAMED], rows[:NAMED])]
         remedy = (
@@ -147,8 +156,7 @@ def _level_shift(panel: Panel) -> Iterator[Finding]:
         yield _alert(panel, "level_shift", panel.schema.target, (series, details), what, remedy)
 
 
-def _outliers(panel: Panel) -> Iterator[Finding]:
-    owner, rows = outliers(panel)
+def _outliers(panel: Panel, owner: np.ndarray, rows: np.ndarray) -> Iterator[Finding]:
     if not len(rows):
         return
     series, first = np.unique(owner, return_index=True)

@@ -109,7 +109,7 @@ def _judged(panel: Panel, names: Sequence[str]) -> Iterator[_Batch]:
 def _copies(batch: _Batch, column: int, horizon: int) -> Iterator[tuple[int, np.ndarray]]:
     """Shifts at which the column is a monotone transform of the target, and the series where it is."""
     y, x = _ranks(np.where(np.isnan(batch.x[column]), np.nan, batch.y)), _ranks(batch.x[column])
-    same = _determines(batch, y, x[None])
+    same = _is_copy(batch, batch.x[column], (y, x))
     if len(same):
         yield 0, same
     others = np.setdiff1d(np.arange(len(y)), same)
@@ -118,10 +118,17 @@ def _copies(batch: _Batch, column: int, horizon: int) -> Iterator[tuple[int, np.
     shift = _likely_shift(y[others], x[others], horizon)
     for step in np.unique(shift[shift != 0]):
         there = others[shift == step]
-        some = batch.of(there)
-        found = _determines(some, y[there], _shifted(x[there], int(step))[None])
+        found = _is_copy(batch.of(there), _shifted(batch.x[column][there], int(step)))
         if len(found):
             yield int(step), there[found]
+
+
+def _is_copy(batch: _Batch, x: np.ndarray, ranks: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
+    """Positions of the series whose x (series, time) orders values as y does, or is y but for a rounding."""
+    if ranks is None:
+        unknown = np.isnan(batch.y) | np.isnan(x)
+        ranks = _ranks(np.where(unknown, np.nan, batch.y)), _ranks(np.where(unknown, np.nan, x))
+    return np.union1d(_determines(batch, ranks[0], ranks[1][None]), _determines(batch, batch.y, x[None]))
 
 
 def _likely_shift(y: np.ndarray, x: np.ndarray, horizon: int) -> np.ndarray:
@@ -144,8 +151,8 @@ def _likely_shift(y: np.ndarray, x: np.ndarray, horizon: int) -> np.ndarray:
 
 def _sums(batch: _Batch, columns: Sequence[int]) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
     """Smallest sets of columns of which the target is a linear combination, in values or logarithms, and where."""
-    for form in (_as_is, _logs):
-        y, x = form(batch.y), form(batch.x)
+    logs = _logs(batch.x)
+    for y, x in ((batch.y, batch.x), (_logs(batch.y), np.where(np.isnan(logs), batch.x, logs))):
         left = _determines(batch, y, x[list(columns)])
         for _ in range(MOST_SETS):
             if not len(left):
@@ -202,10 +209,6 @@ def _shifted(values: np.ndarray, steps: int) -> np.ndarray:
     if abs(steps) < time:
         moved[:, max(-steps, 0) : time - max(steps, 0)] = values[:, max(steps, 0) : time + min(steps, 0)]
     return moved
-
-
-def _as_is(values: np.ndarray) -> np.ndarray:
-    return values
 
 
 def _logs(values: np.ndarray) -> np.ndarray:

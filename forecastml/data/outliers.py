@@ -21,6 +21,8 @@ LEAST, MOST_SHARE = 20, 0.02
 FAR, APART = 5.0, 2.5
 #: ... and, for positive series judged as logarithms, this many times the 90 % quantile of the plain deviations.
 FAR_PLAIN = 2.0
+#: ... this many times the 90 % quantile of differences from the last season: what no season shows may be small ...
+FAR_NOISE = 2.5
 #: ... this many times the 95 % quantile of deviations from which no season is taken (a season may be late once) ...
 FAR_SEASONAL = 1.0
 #: ... and this share of the level: less harms no forecast.
@@ -74,7 +76,7 @@ def matrix(values: np.ndarray, begin: np.ndarray, end: np.ndarray, width: int | 
 
 
 def covariates(panel: Panel, items: np.ndarray, width: int) -> tuple[np.ndarray, ...]:
-    """Known and past covariates of these series as `matrix` gives them; categories: whether they are the usual one."""
+    """Known and past covariates of these series as of `matrix`; of categories, whether they are the usual one."""
     known_end = np.minimum(panel.known_end, panel.known_begin + panel.lengths)
     sources = [(c, panel.known[:, k], panel.known_begin, known_end) for k, c in enumerate(panel.schema.known)]
     sources += [(c, panel.past[:, k], panel.begin, panel.end) for k, c in enumerate(panel.schema.past)]
@@ -151,7 +153,8 @@ def _far(values: np.ndarray, others: Sequence[np.ndarray], offsets: list[list[in
     plain = _sizes(values, (), offsets, whole)[0]
     level = median(np.abs(values))
     far &= plain >= np.maximum(FAR_PLAIN * _quantile(plain, 0.9), FAR_LEVEL * level)[:, None]
-    far &= deviation >= FAR_SEASONAL * _quantile(deviation, 0.95)[:, None]
+    far &= np.abs(deviation) >= FAR_SEASONAL * _quantile(np.abs(deviation), 0.95)[:, None]
+    far &= size >= FAR_NOISE * _noise(deviation, offsets)[:, None]
     judged_plain = (logs == values).all(axis=1, where=~np.isnan(values))
     return far & (size >= FAR_LEVEL * np.where(judged_plain, level, 1.0)[:, None])
 
@@ -159,7 +162,7 @@ def _far(values: np.ndarray, others: Sequence[np.ndarray], offsets: list[list[in
 def _sizes(
     values: np.ndarray, others: Sequence[np.ndarray], offsets: list[list[int]], whole: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Size of each deviation with and without its season (series, time), -1 where there is none."""
+    """Size of what each deviation has beyond its season, -1 where there is none, and deviations (series, time)."""
     size, deviation = _size(values, others, offsets, (HALF, HALF))
     if whole:
         # Half a window lags behind a trend: at the ends, and beside gaps, like is compared with like.
@@ -180,12 +183,12 @@ def _size(
     deviation = _deviation(values, *reach)
     if others:
         deviation = _unexplained(deviation, [np.nan_to_num(_deviation(other, *reach)) for other in others])
-    sizes = np.abs(_unseasonal(deviation, offsets)), np.abs(deviation)
-    return tuple(np.where(np.isnan(size), -1.0, size) for size in sizes)
+    return np.nan_to_num(np.abs(_unseasonal(deviation, offsets)), nan=-1.0), deviation
 
 
 def _quantile(size: np.ndarray, level: float) -> np.ndarray:
-    """Quantile of the sizes of each series, of those that are not negative: float64 (series,)."""
+    """Quantile of the sizes of each series, of those that are known and not negative: float64 (series,)."""
+    size = np.nan_to_num(size, nan=-1.0)
     beyond = ((size >= 0).sum(axis=1) * (1.0 - level)).astype(np.int64)
     return np.sort(size, axis=1)[np.arange(len(size)), size.shape[1] - 1 - beyond]
 
@@ -195,6 +198,16 @@ def _deviation(values: np.ndarray, before: int, after: int) -> np.ndarray:
     least = min(LEAST_KNOWN, before + after + 1)
     deviation = values - median(windows(values, before, after))
     return np.where(counts(~np.isnan(values), before, after) >= least, deviation, np.nan)
+
+
+def _noise(deviation: np.ndarray, offsets: list[list[int]]) -> np.ndarray:
+    """The 90 % quantile of the changes of deviations over the season that leaves least; 0 where no season fits in."""
+    time = deviation.shape[1]
+    seasons = [sorted(map(abs, steps))[len(steps) // 2 - 1] for steps in offsets]
+    changes = [np.abs(deviation[:, m:] - deviation[:, :-m]) for m in seasons if m + LEAST <= time]
+    if not changes:
+        return np.zeros(len(deviation))
+    return np.stack([_quantile(change, 0.9) for change in changes]).min(axis=0)
 
 
 def _unexplained(deviation: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
