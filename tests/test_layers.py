@@ -40,7 +40,11 @@ LAYERS = {
     "forecastml.datasets": 7,
 }
 FRAME_LIBRARIES = {"pandas", "polars", "narwhals"}
-FRAMES_ALLOWED = {"forecastml.data.frames": FRAME_LIBRARIES, "forecastml.data.calendar": {"pandas"}}
+FRAMES_ALLOWED = {
+    "forecastml.data.frames": FRAME_LIBRARIES,
+    "forecastml.data.calendar": {"pandas"},
+    "forecastml.learners.prophet": {"pandas"},
+}
 GUARDS = {"forecastml.search.evaluate", "forecastml.learners.per_series", "forecastml.cli"}
 UNWANTED = {"util", "utils", "common", "helper", "helpers", "manager", "managers", "misc"}
 #: `model.save(path)` is a short way to write `storage.save(model, path)`, imported when called: no arrow of the design.

@@ -16,6 +16,9 @@ BUILT_IN = {
     "seasonal_average": "forecastml.learners.baseline:SeasonalAverage",
     "drift": "forecastml.learners.baseline:Drift",
     "exponential_smoothing": "forecastml.learners.exponential_smoothing:ExponentialSmoothing",
+    "auto_arima": "forecastml.learners.arima:AutoArima",
+    "arimax": "forecastml.learners.arima:Arimax",
+    "prophet": "forecastml.learners.prophet:Prophet",
     "light_gbm": "forecastml.learners.boosting:LightGBMForecaster",
 }
 
