@@ -1,5 +1,5 @@
-"""One regression with seasonal ARIMA errors: y = location + X beta + n, with phi(B) Phi(B^m) (1-B)^d (1-B^m)^D n = theta(B)
-Theta(B^m) e (Hyndman & Athanasopoulos, fpp3, chapter 10).
+"""Regression with seasonal ARIMA errors on one series (Hyndman & Athanasopoulos, fpp3, chapter 10):
+y = X beta + n, phi(B) Phi(B^m) (1 - B)^d (1 - B^m)^D n = theta(B) Theta(B^m) e.
 
 The ARMA parameters maximise the exact likelihood of the differenced errors (statsmodels' Kalman filter); beta is their
 generalised least squares estimate: the innovations of y and of every column of X under the same filter, regressed on
@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+
+from forecastml.learners.regressors import VALUES_PER_COLUMN
 
 #: Orders that the search may reach.
 MOST_AR, MOST_MA, MOST_SEASONAL, MOST_TERMS = 3, 3, 1, 5
@@ -31,8 +33,6 @@ SHORTEST = 10
 HARMONICS = (1, 2, 3, 5, 8, 12)
 #: A differenced series, or a column once others are taken out, that varies less than this does not vary.
 FLAT = 1e-9
-#: Known values that one more column of known covariates takes.
-VALUES_PER_COLUMN = 6
 #: Below this share of known differences the gaps are bridged before differencing.
 ENOUGH_DIFFERENCES = 0.5
 

@@ -13,6 +13,8 @@ from forecastml.kernels.lags import filled_forward
 
 #: A categorical covariate with more levels is left out.
 MOST_LEVELS = 12
+#: Known values that one more column of known covariates takes.
+VALUES_PER_COLUMN = 6
 #: Days of a year, leap years included.
 YEAR = 365.25
 
