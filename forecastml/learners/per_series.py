@@ -53,6 +53,8 @@ def fit_each(
 @contextmanager
 def quiet_and_single_threaded() -> Iterator[None]:
     """No warnings and one BLAS thread: small matrices on several threads wait for each other, some without end."""
+    # Limits hold for libraries that are loaded by then: scipy brings a BLAS of its own.
+    import scipy.linalg  # noqa: F401
     from threadpoolctl import threadpool_limits
 
     with warnings.catch_warnings(), np.errstate(all="ignore"), threadpool_limits(1):
