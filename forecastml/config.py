@@ -31,7 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "patience": 10.0,
     },
     "balanced": {
-        "learners": (*CHEAP, "light_gbm", "elastic_net"),
+        "learners": (*CHEAP, "elastic_net", "light_gbm", "prophet", "arimax", "auto_arima"),
         "per_learner": 2,
         "folds": 3,
         "few_series_folds": 6,
@@ -39,7 +39,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "patience": 90.0,
     },
     "best": {
-        "learners": (*CHEAP, "light_gbm", "elastic_net"),
+        "learners": (*CHEAP, "elastic_net", "light_gbm", "prophet", "arimax", "auto_arima"),
         "per_learner": 6,
         "folds": 5,
         "few_series_folds": 10,

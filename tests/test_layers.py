@@ -58,6 +58,7 @@ FRAMES_ALLOWED = {
     "forecastml.data.frames": {"pandas"},
     "forecastml.data.sources": {"narwhals"},
     "forecastml.data.calendar": {"pandas"},
+    "forecastml.learners.prophet": {"pandas"},
 }
 GUARDS = {"forecastml.search.evaluate", "forecastml.learners.per_series", "forecastml.cli"}
 UNWANTED = {"util", "utils", "common", "helper", "helpers", "manager", "managers", "misc"}

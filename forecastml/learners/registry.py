@@ -19,6 +19,9 @@ BUILT_IN = {
     "ridge": "forecastml.learners.linear:Ridge",
     "elastic_net": "forecastml.learners.linear:ElasticNet",
     "light_gbm": "forecastml.learners.boosting:LightGBM",
+    "prophet": "forecastml.learners.prophet:Prophet",
+    "arimax": "forecastml.learners.arima:Arimax",
+    "auto_arima": "forecastml.learners.arima:AutoArima",
     "dummy": "forecastml.learners.dummy:Dummy",
     "logistic": "forecastml.learners.linear:Logistic",
 }

@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecastml.budget import Deadline
@@ -22,12 +22,19 @@ from forecastml.learners.state import OK
 from forecastml.protocols import Capabilities, Facts, FitContext, Fitted, Learner, Refittable
 
 SEASON, HORIZON = 4, 5
+#: Learners that declare more seconds per item than this are tried on smaller panels.
+QUICK_ITEM = 0.02
 CONTEXT = FitContext(horizon=HORIZON, seasons=(SEASON,))
 
 
 @pytest.fixture(params=[name for name in learner_names() if "forecasting" in get_learner(name).capabilities.tasks])
 def learner(request) -> Learner:
     return get_learner(request.param)
+
+
+def sized(learner: Learner, many: int, few: int) -> int:
+    """How many series or examples a test affords: `few` of a learner that takes long for each series."""
+    return many if learner.capabilities.item_cost <= QUICK_ITEM else few
 
 
 def with_covariates(panel: Panel, seed: int = 0) -> Panel:
@@ -113,7 +120,7 @@ def test_says_what_it_is(learner):
 
 @pytest.mark.parametrize("seasons", [(), (4,), (4, 12)])
 def test_every_set_of_its_space_can_be_fitted_and_written_down(learner, seasons):
-    panel = ragged(6)
+    panel = ragged(sized(learner, 6, 4), sized(learner, 60, 30))
     facts = Facts("forecasting", HORIZON, len(panel), 1, 60, seasons)
     space = learner.space(facts)
     assert len({json.dumps(dict(params), sort_keys=True) for params in space}) == len(space)
@@ -125,10 +132,10 @@ def test_every_set_of_its_space_can_be_fitted_and_written_down(learner, seasons)
 
 @pytest.mark.parametrize("horizon", [1, HORIZON, 3 * HORIZON])
 def test_predicts_horizon_rows_per_series_and_a_column_per_output(learner, horizon):
-    panel = ready(learner, ragged(5))
+    panel = ready(learner, ragged(sized(learner, 5, 3)))
     fitted = fit(learner, panel)
     prediction = fitted.predict(panel, horizon, ("mean", "0.1", "0.9"))
-    assert prediction.values.shape == (5 * horizon, 3)
+    assert prediction.values.shape == (len(panel) * horizon, 3)
     assert prediction.values.dtype == np.float64
     assert prediction.outputs == ("mean", "0.1", "0.9")
     same(prediction.mean, fitted.predict(panel, horizon, ("mean",)).mean)
@@ -138,7 +145,7 @@ def test_predicts_horizon_rows_per_series_and_a_column_per_output(learner, horiz
 
 
 def test_the_future_changes_no_bit(learner):
-    whole = ragged(8, seed=3)
+    whole = ragged(sized(learner, 8, 3), seed=3)
     cutoff = np.maximum(whole.lengths - HORIZON, 1)
     before = whole.before(cutoff)
     after = np.ones(len(whole.target), dtype=bool)
@@ -156,13 +163,14 @@ def test_the_future_changes_no_bit(learner):
 
 
 def test_a_series_alone_equals_itself_among_others(learner):
-    panel = ready(learner, ragged(1001))
+    n = sized(learner, 1001, 9)
+    panel = ready(learner, ragged(n, sized(learner, 60, 24)))
     fitted = fit(learner, panel)
     among = forecast(fitted, panel)
     random = np.random.default_rng(5)
-    for size in (1, 2, 7):
+    for size in (1, 2, 7)[: sized(learner, 3, 2)]:
         for first in range(4):
-            items = np.append(first, random.choice(np.arange(4, 1001), size - 1, replace=False))
+            items = np.append(first, random.choice(np.arange(4, n), size - 1, replace=False))
             part = panel.select(items)
             same(forecast(fitted.take(items), part), among[items])
             if learner.capabilities.scope == "series":
@@ -170,7 +178,7 @@ def test_a_series_alone_equals_itself_among_others(learner):
 
 
 def test_order_and_names_of_series_change_nothing(learner):
-    panel = ready(learner, ragged(9))
+    panel = ready(learner, ragged(9, sized(learner, 60, 20)))
     values = forecast(fit(learner, panel), panel)
     order = np.random.default_rng(2).permutation(len(panel))
     shuffled = panel.select(order)
@@ -182,20 +190,20 @@ def test_order_and_names_of_series_change_nothing(learner):
 
 
 def test_threads_change_nothing(learner):
-    panel = ready(learner, ragged(30))
+    panel = ready(learner, ragged(sized(learner, 30, 4)))
     one, two = (fit(learner, panel, replace(CONTEXT, threads=threads)) for threads in (1, 2))
     same(forecast(one, panel), forecast(two, panel))
 
 
 def test_a_repeat_is_equal(learner):
-    panel = ready(learner, ragged(6))
+    panel = ready(learner, ragged(sized(learner, 6, 3)))
     fitted = fit(learner, panel)
     same(forecast(fitted, panel), forecast(fitted, panel))
     same(forecast(fit(learner, panel), panel), forecast(fitted, panel))
 
 
 def test_inputs_stay_as_they_are(learner):
-    panel = ready(learner, ragged(6))
+    panel = ready(learner, ragged(sized(learner, 6, 3)))
     for field in fields(panel):
         value = getattr(panel, field.name)
         if isinstance(value, np.ndarray):
@@ -218,7 +226,7 @@ def stored(fitted: Fitted) -> tuple[dict, dict]:
 
 
 def test_state_restores_an_equal_object(learner):
-    panel = ready(learner, ragged(7))
+    panel = ready(learner, ragged(7, sized(learner, 60, 20)))
     fitted = fit(learner, panel)
     if not learner.capabilities.native_state:
         pytest.skip("declares no native state")
@@ -230,7 +238,7 @@ def test_state_restores_an_equal_object(learner):
 
 
 def test_take_and_stack_close_the_algebra(learner):
-    panel = ready(learner, ragged(7))
+    panel = ready(learner, ragged(7, sized(learner, 60, 20)))
     fitted = fit(learner, panel)
     items = np.array([5, 0, 3])
     rest = np.array([6, 1, 2, 4])
@@ -245,7 +253,7 @@ def test_take_and_stack_close_the_algebra(learner):
 
 
 def test_objects_fitted_on_different_panels_stack(learner):
-    panel = ready(learner, ragged(7))
+    panel = ready(learner, ragged(7, sized(learner, 60, 20)))
     left, right = panel.select(np.arange(3)), panel.select(np.arange(3, 7))
     one, other = fit(learner, left), fit(learner, right)
     both = one.stack([other])
@@ -260,7 +268,7 @@ def test_objects_fitted_on_different_panels_stack(learner):
 def test_append_moves_the_origin(learner):
     if not learner.capabilities.append:
         pytest.skip("declares no append")
-    whole = ready(learner, ragged(8, seed=7)).compact()
+    whole = ready(learner, ragged(sized(learner, 8, 4), seed=7)).compact()
     early = whole.before(whole.lengths - 2 * HORIZON)
     middle = whole.before(whole.lengths - HORIZON)
     fitted = fit(learner, early)
@@ -278,7 +286,7 @@ def test_append_moves_the_origin(learner):
 def test_a_refit_is_as_good_as_a_fit(learner):
     if not isinstance(learner, Refittable):
         pytest.skip("cannot be refitted")
-    whole = ready(learner, ragged(8, seed=7))
+    whole = ready(learner, ragged(sized(learner, 8, 4), seed=7))
     previous = fit(learner, whole.before(np.maximum(whole.lengths - HORIZON, 1)))
     refitted = learner.refit(previous, whole, CONTEXT)
     values = check_rows(refitted, whole)
@@ -301,7 +309,7 @@ ODD = {
 
 @pytest.mark.parametrize("kind", ODD)
 def test_odd_series_get_finite_forecasts(learner, kind):
-    for panel in (panel_of(ODD[kind]), Panel.of(ODD[kind])):
+    for panel in (panel_of(ODD[kind]), Panel.of(ODD[kind]))[: sized(learner, 2, 1)]:
         panel = ready(learner, panel)
         values = check_rows(fit(learner, panel), panel, 2 * HORIZON)
         long_enough = panel.lengths >= learner.capabilities.minimum_length
@@ -341,11 +349,12 @@ def test_weights_are_honoured_where_declared(learner):
 @pytest.mark.parametrize("kind", ["known", "past", "static"])
 def test_covariates_are_used_where_declared(learner, kind):
     random = np.random.default_rng(0)
-    panel = Panel.of(np.zeros((12, 80)))
+    n = sized(learner, 12, 2)
+    panel = Panel.of(np.zeros((n, 80)))
     panel = with_covariates(replace(panel, target=random.normal(size=panel.target.shape)))
     steps = np.arange(80)
-    driver = {"known": panel.known[:, 0].reshape(12, -1)[:, :80], "static": np.repeat(panel.static[:, :1], 80, axis=1)}
-    driver["past"] = np.roll(panel.past[:, 0].reshape(12, 80), HORIZON, axis=1)
+    driver = {"known": panel.known[:, 0].reshape(n, -1)[:, :80], "static": np.repeat(panel.static[:, :1], 80, axis=1)}
+    driver["past"] = np.roll(panel.past[:, 0].reshape(n, 80), HORIZON, axis=1)
     panel = replace(panel, target=(np.where(steps % 2, 1, -1) * 10 * driver[kind]).ravel(), weight=None)
     blind = replace(panel, **{kind: np.zeros_like(getattr(panel, kind))})
     used = not np.array_equal(forecast(fit(learner, panel), panel), forecast(fit(learner, blind), blind))
@@ -360,7 +369,7 @@ def test_a_passed_deadline_stops_the_fit(learner):
 
 
 def test_it_is_quiet(learner, capfd):
-    panel = ready(learner, ragged(12))
+    panel = ready(learner, ragged(sized(learner, 12, 4)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for part in (panel, panel.select(np.array([1]))):
@@ -375,13 +384,16 @@ VALUES = st.one_of(st.just(np.nan), st.floats(-1e6, 1e6, allow_nan=False), st.sa
 PANELS = st.lists(st.lists(VALUES, min_size=1, max_size=60), min_size=1, max_size=6)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(values=PANELS, seasons=st.sampled_from([(), (2,), (7,), (12,), (4, 12)]), horizon=st.integers(1, 9))
-def test_any_panel_gets_an_answer_or_a_reason(learner, values, seasons, horizon):
-    panel = ready(learner, panel_of(values))
-    context = replace(CONTEXT, horizon=horizon, seasons=seasons)
-    fitted = fit(learner, panel, context)
-    found = check_rows(fitted, panel, horizon)
-    if learner.capabilities.scope == "series":
-        last = panel.select(np.array([len(panel) - 1]))
-        same(forecast(fit(learner, last, context), last, horizon), found[-1:])
+def test_any_panel_gets_an_answer_or_a_reason(learner):
+    @settings(max_examples=sized(learner, 15, 3), deadline=None)
+    @given(values=PANELS, seasons=st.sampled_from([(), (2,), (7,), (12,), (4, 12)]), horizon=st.integers(1, 9))
+    def check(values, seasons, horizon):
+        panel = ready(learner, panel_of(values[: sized(learner, 6, 2)]))
+        context = replace(CONTEXT, horizon=horizon, seasons=seasons)
+        fitted = fit(learner, panel, context)
+        found = check_rows(fitted, panel, horizon)
+        if learner.capabilities.scope == "series":
+            last = panel.select(np.array([len(panel) - 1]))
+            same(forecast(fit(learner, last, context), last, horizon), found[-1:])
+
+    check()

@@ -1,0 +1,89 @@
+"""Columns of a regression on one series: waves of its seasons, and known covariates as numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecastml.data.calendar import to_local, to_times
+from forecastml.data.panel import Panel
+from forecastml.data.schema import Frequency
+from forecastml.kernels.lags import filled_forward
+
+#: A categorical covariate with more levels is left out.
+MOST_LEVELS = 12
+#: Known values that one more column of known covariates takes.
+VALUES_PER_COLUMN = 6
+#: Days of a year, leap years included.
+YEAR = 365.25
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Sines and cosines of one season: period in steps, and the harmonics of it that no other wave has."""
+
+    period: float
+    harmonics: tuple[int, ...]
+
+    def columns(self, at: np.ndarray) -> np.ndarray:
+        """at: grid positions in steps, float64 (rows,) -> float64 (rows, 2 * harmonics): a sine and a cosine each."""
+        found = np.empty((len(at), 2 * len(self.harmonics)))
+        for place, k in enumerate(self.harmonics):
+            angle = 2.0 * np.pi * np.remainder(k * at / self.period, 1.0)
+            found[:, 2 * place], found[:, 2 * place + 1] = np.sin(angle), np.cos(angle)
+        return found
+
+
+@dataclass(frozen=True)
+class KnownColumns:
+    """Known covariates as columns: (column, -1) is the number itself, (column, code) says where it has this code."""
+
+    columns: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def of(cls, panel: Panel) -> KnownColumns:
+        """All known covariates of a panel, but for categorical ones of more than `MOST_LEVELS` levels."""
+        columns = []
+        for place, name in enumerate(panel.schema.known):
+            if name not in panel.categories:
+                columns.append((place, -1))
+            elif len(panel.categories[name]) <= MOST_LEVELS:
+                columns += [(place, code) for code in range(len(panel.categories[name]))]
+        return cls(tuple(columns))
+
+    def table(self, panel: Panel, series: int, rows: int) -> np.ndarray:
+        """float64 (rows, columns) from the first value of the series on.
+
+        A missing number is the last one before it, NaN when there is none; an unseen category has no indicator set.
+        """
+        found = np.full((rows, len(self.columns)), np.nan)
+        begin = panel.known_begin[series]
+        there = panel.known[begin : min(begin + rows, panel.known_end[series])]
+        for place, (column, code) in enumerate(self.columns):
+            values = there[:, column]
+            found[: len(there), place] = values if code < 0 else values == code
+            if code >= 0:
+                found[len(there) :, place] = 0.0
+            else:
+                found[:, place] = filled_forward(found[:, place], np.array([0]), np.array([rows]))
+        return found
+
+
+def calendar_period(season: int, frequency: Frequency) -> float:
+    """Length in steps of a season of `season` steps: years of days and weeks are not whole.
+
+    >>> calendar_period(365, Frequency("day")), calendar_period(12, Frequency("month_start"))
+    (365.25, 12.0)
+    """
+    if frequency.unit == "day" and season * frequency.step in (52 * 7, 365):
+        return YEAR / frequency.step
+    return float(season)
+
+
+def grid_positions(panel: Panel, series: int, rows: int) -> np.ndarray:
+    """Positions on the grid in steps, from the first value of the series on: float64 (rows,), by the local clock."""
+    ordinals = panel.start[series] + panel.frequency.step * np.arange(rows, dtype=np.int64)
+    if panel.tz is not None and panel.frequency.unit == "microsecond":
+        ordinals = to_local(to_times(ordinals, panel.frequency), panel.tz).astype(np.int64)
+    return ordinals / panel.frequency.step
