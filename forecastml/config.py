@@ -28,7 +28,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "folds": 2,
         "few_series_folds": 4,
         "prune": 3.0,
-        "patience": 10.0,
+        "patience": 5.0,
     },
     "balanced": {
         "learners": (*CHEAP, "elastic_net", "light_gbm", "prophet", "arimax", "auto_arima"),
@@ -36,7 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "folds": 3,
         "few_series_folds": 6,
         "prune": 3.0,
-        "patience": 90.0,
+        "patience": 30.0,
     },
     "best": {
         "learners": (*CHEAP, "elastic_net", "light_gbm", "prophet", "arimax", "auto_arima"),
@@ -44,7 +44,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "folds": 5,
         "few_series_folds": 10,
         "prune": None,
-        "patience": 900.0,
+        "patience": 300.0,
     },
 }
 

@@ -57,7 +57,8 @@ def quiet_and_single_threaded() -> Iterator[None]:
     import scipy.linalg  # noqa: F401
     from threadpoolctl import threadpool_limits
 
-    with warnings.catch_warnings(), np.errstate(all="ignore"), threadpool_limits(1):
+    # Recorded, because statsmodels makes its own warnings pass every filter that was set before its first import.
+    with warnings.catch_warnings(record=True), np.errstate(all="ignore"), threadpool_limits(1):
         warnings.simplefilter("ignore")
         yield
 
