@@ -253,6 +253,9 @@ class _SeriesFit:
 
 
 def _fitted(train: Panel, layout: Layout, context: FitContext, previous: ArimaForecaster | None) -> ArimaForecaster:
+    with quiet_and_single_threaded():
+        # Loading it changes how warnings are shown, which must be over before they are silenced for the fits.
+        import pmdarima  # noqa: F401
     found = fit_each(partial(_fit_series, train, layout, previous), range(len(train)), context.deadline)
     nothing = _SeriesFit(Estimate(Order(), np.empty(0), np.full(layout.columns, np.nan), False), *_unscaled(layout))
     fits = [nothing if isinstance(fit, Failure) else fit for fit in found]

@@ -120,7 +120,7 @@ def test_says_what_it_is(learner):
 
 @pytest.mark.parametrize("seasons", [(), (4,), (4, 12)])
 def test_every_set_of_its_space_can_be_fitted_and_written_down(learner, seasons):
-    panel = ragged(sized(learner, 6, 4), sized(learner, 60, 30))
+    panel = ragged(sized(learner, 6, 4), sized(learner, 60, 20))
     facts = Facts("forecasting", HORIZON, len(panel), 1, 60, seasons)
     space = learner.space(facts)
     assert len({json.dumps(dict(params), sort_keys=True) for params in space}) == len(space)
@@ -132,7 +132,7 @@ def test_every_set_of_its_space_can_be_fitted_and_written_down(learner, seasons)
 
 @pytest.mark.parametrize("horizon", [1, HORIZON, 3 * HORIZON])
 def test_predicts_horizon_rows_per_series_and_a_column_per_output(learner, horizon):
-    panel = ready(learner, ragged(sized(learner, 5, 3)))
+    panel = ready(learner, ragged(sized(learner, 5, 3), sized(learner, 60, 20)))
     fitted = fit(learner, panel)
     prediction = fitted.predict(panel, horizon, ("mean", "0.1", "0.9"))
     assert prediction.values.shape == (len(panel) * horizon, 3)
@@ -145,7 +145,7 @@ def test_predicts_horizon_rows_per_series_and_a_column_per_output(learner, horiz
 
 
 def test_the_future_changes_no_bit(learner):
-    whole = ragged(sized(learner, 8, 3), seed=3)
+    whole = ragged(sized(learner, 8, 3), sized(learner, 60, 20), seed=3)
     cutoff = np.maximum(whole.lengths - HORIZON, 1)
     before = whole.before(cutoff)
     after = np.ones(len(whole.target), dtype=bool)
@@ -163,13 +163,13 @@ def test_the_future_changes_no_bit(learner):
 
 
 def test_a_series_alone_equals_itself_among_others(learner):
-    n = sized(learner, 1001, 9)
-    panel = ready(learner, ragged(n, sized(learner, 60, 24)))
+    n = sized(learner, 1001, 6)
+    panel = ready(learner, ragged(n, sized(learner, 60, 20)))
     fitted = fit(learner, panel)
     among = forecast(fitted, panel)
     random = np.random.default_rng(5)
     for size in (1, 2, 7)[: sized(learner, 3, 2)]:
-        for first in range(4):
+        for first in range(sized(learner, 4, 2)):
             items = np.append(first, random.choice(np.arange(4, n), size - 1, replace=False))
             part = panel.select(items)
             same(forecast(fitted.take(items), part), among[items])
@@ -178,32 +178,33 @@ def test_a_series_alone_equals_itself_among_others(learner):
 
 
 def test_order_and_names_of_series_change_nothing(learner):
-    panel = ready(learner, ragged(9, sized(learner, 60, 20)))
+    n = sized(learner, 9, 4)
+    panel = ready(learner, ragged(n, sized(learner, 60, 20)))
     values = forecast(fit(learner, panel), panel)
     order = np.random.default_rng(2).permutation(len(panel))
     shuffled = panel.select(order)
     same(forecast(fit(learner, shuffled), shuffled), values[order])
-    renamed = replace(panel, keys=np.array([[f"ü{i * 7 % 9}"] for i in range(9)], dtype=object))
+    renamed = replace(panel, keys=np.array([[f"ü{i * 7 % 9}"] for i in range(n)], dtype=object))
     same(forecast(fit(learner, renamed), renamed), values)
     relaid = shuffled.compact()
     same(forecast(fit(learner, relaid), relaid), values[order])
 
 
 def test_threads_change_nothing(learner):
-    panel = ready(learner, ragged(sized(learner, 30, 4)))
+    panel = ready(learner, ragged(sized(learner, 30, 2), sized(learner, 60, 20)))
     one, two = (fit(learner, panel, replace(CONTEXT, threads=threads)) for threads in (1, 2))
     same(forecast(one, panel), forecast(two, panel))
 
 
 def test_a_repeat_is_equal(learner):
-    panel = ready(learner, ragged(sized(learner, 6, 3)))
+    panel = ready(learner, ragged(sized(learner, 6, 3), sized(learner, 60, 20)))
     fitted = fit(learner, panel)
     same(forecast(fitted, panel), forecast(fitted, panel))
     same(forecast(fit(learner, panel), panel), forecast(fitted, panel))
 
 
 def test_inputs_stay_as_they_are(learner):
-    panel = ready(learner, ragged(sized(learner, 6, 3)))
+    panel = ready(learner, ragged(sized(learner, 6, 3), sized(learner, 60, 20)))
     for field in fields(panel):
         value = getattr(panel, field.name)
         if isinstance(value, np.ndarray):
@@ -268,7 +269,7 @@ def test_objects_fitted_on_different_panels_stack(learner):
 def test_append_moves_the_origin(learner):
     if not learner.capabilities.append:
         pytest.skip("declares no append")
-    whole = ready(learner, ragged(sized(learner, 8, 4), seed=7)).compact()
+    whole = ready(learner, ragged(sized(learner, 8, 4), sized(learner, 60, 20), seed=7)).compact()
     early = whole.before(whole.lengths - 2 * HORIZON)
     middle = whole.before(whole.lengths - HORIZON)
     fitted = fit(learner, early)
@@ -286,7 +287,7 @@ def test_append_moves_the_origin(learner):
 def test_a_refit_is_as_good_as_a_fit(learner):
     if not isinstance(learner, Refittable):
         pytest.skip("cannot be refitted")
-    whole = ready(learner, ragged(sized(learner, 8, 4), seed=7))
+    whole = ready(learner, ragged(sized(learner, 8, 4), sized(learner, 60, 20), seed=7))
     previous = fit(learner, whole.before(np.maximum(whole.lengths - HORIZON, 1)))
     refitted = learner.refit(previous, whole, CONTEXT)
     values = check_rows(refitted, whole)
@@ -350,11 +351,13 @@ def test_weights_are_honoured_where_declared(learner):
 def test_covariates_are_used_where_declared(learner, kind):
     random = np.random.default_rng(0)
     n = sized(learner, 12, 2)
-    panel = Panel.of(np.zeros((n, 80)))
+    length = sized(learner, 80, 30)
+    panel = Panel.of(np.zeros((n, length)))
     panel = with_covariates(replace(panel, target=random.normal(size=panel.target.shape)))
-    steps = np.arange(80)
-    driver = {"known": panel.known[:, 0].reshape(n, -1)[:, :80], "static": np.repeat(panel.static[:, :1], 80, axis=1)}
-    driver["past"] = np.roll(panel.past[:, 0].reshape(n, 80), HORIZON, axis=1)
+    steps = np.arange(length)
+    driver = {"static": np.repeat(panel.static[:, :1], length, axis=1)}
+    driver["known"] = panel.known[:, 0].reshape(n, -1)[:, :length]
+    driver["past"] = np.roll(panel.past[:, 0].reshape(n, length), HORIZON, axis=1)
     panel = replace(panel, target=(np.where(steps % 2, 1, -1) * 10 * driver[kind]).ravel(), weight=None)
     blind = replace(panel, **{kind: np.zeros_like(getattr(panel, kind))})
     used = not np.array_equal(forecast(fit(learner, panel), panel), forecast(fit(learner, blind), blind))
@@ -369,7 +372,7 @@ def test_a_passed_deadline_stops_the_fit(learner):
 
 
 def test_it_is_quiet(learner, capfd):
-    panel = ready(learner, ragged(sized(learner, 12, 4)))
+    panel = ready(learner, ragged(sized(learner, 12, 3), sized(learner, 60, 20)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for part in (panel, panel.select(np.array([1]))):
