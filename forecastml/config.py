@@ -31,7 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "patience": 5.0,
     },
     "balanced": {
-        "learners": (*CHEAP, "elastic_net", "light_gbm", "prophet", "arimax", "auto_arima"),
+        "learners": (*CHEAP, "light_gbm", "prophet", "arimax", "auto_arima"),
         "per_learner": 2,
         "folds": 3,
         "few_series_folds": 6,

@@ -93,6 +93,10 @@ class Forecasting:
                 _whole(name, getattr(self, name), least=1)
         if self.lower not in (None, "auto") and not isinstance(self.lower, (int, float)):
             raise ConfigError(f"lower is {self.lower!r}; give a number, None or 'auto'")
+        if self.holidays:
+            from forecastml.features.holidays import holiday_names
+
+            holiday_names(self.holidays)
         _checked_metric(self.metric, self.name)
         _ = self.schema, self.policies
 

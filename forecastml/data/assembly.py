@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,6 +52,7 @@ def assembled(grid: Grid, like: Panel | None, policies: Policies) -> tuple[Panel
         categories=dict(rows.categories or {}),
     )
     panel = with_skipped_known(panel)
+    panel = _coded_by_appearance(panel) if like is None else panel
     findings = [*(_no_values(rows, has) if like is None else ()), *found]
     findings += _stale_finding(rows, stale, to_text(to_times(np.array([newest]), grid.frequency))[0], policies)
     if not stale.any() or policies.stale != "skip":
@@ -183,6 +184,37 @@ def _gaps(rows: Rows, missing: np.ndarray, done: str, severity: str) -> list[Fin
     named = rows.named(where, lambda first: [f"({n})" for n in missing[where[first]]])
     message = f"{total} {done}, in {len(where)} series: {named}"
     return [Finding("gaps", severity, message, rows.only(where), count=total, remedy="add the rows if they exist")]
+
+
+def _coded_by_appearance(panel: Panel) -> Panel:
+    """The panel with categories numbered by their first appearance (by text at the same time).
+
+    So a category that comes later changes no code of the rows before it.
+    """
+    known, past, static, categories = panel.known.copy(), panel.past.copy(), panel.static.copy(), {}
+    begins = (panel.known_begin, panel.known_end), (panel.begin, panel.end)
+    for table, columns, bounds in (
+        (known, panel.schema.known, begins[0]),
+        (past, panel.schema.past, begins[1]),
+        (static, panel.schema.static, None),
+    ):
+        at = panel.start
+        if bounds is not None:
+            count = bounds[1] - bounds[0]
+            place = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+            at = np.repeat(panel.start, count) + place * panel.frequency.step
+        for j, name in enumerate(columns):
+            if name in panel.categories:
+                codes, texts = table[:, j].astype(np.int64), panel.categories[name]
+                # Codes of -1 (missing) fall on the entry beyond the texts.
+                first = np.full(len(texts) + 1, np.iinfo(np.int64).max)
+                np.minimum.at(first, codes, at)
+                order = np.lexsort((np.arange(len(texts)), first[:-1]))
+                rank = np.full(len(texts) + 1, -1.0)
+                rank[order] = np.arange(len(texts))
+                table[:, j] = rank[codes]
+                categories[name] = tuple(texts[i] for i in order)
+    return replace(panel, known=known, past=past, static=static, categories=categories) if categories else panel
 
 
 def _groups(rows: Rows, begin: np.ndarray) -> np.ndarray:

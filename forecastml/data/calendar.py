@@ -314,6 +314,17 @@ def calendar_fields(ordinals: np.ndarray, frequency: Frequency, tz: str | None =
     return {name: field.astype(np.float64) for name, field in fields.items()}
 
 
+def local_days(ordinals: np.ndarray, frequency: Frequency, tz: str | None = None) -> np.ndarray | None:
+    """Days since 1970-01-01 by the local clock, int64 shaped as `ordinals`; None on grids coarser than a day."""
+    unit, step = frequency.unit, frequency.step
+    if unit not in (*CLOCK_UNITS, "day", "business_day") or (unit == "day" and step > 1):
+        return None
+    times = to_times(ordinals, frequency)
+    if tz is not None and unit == "microsecond":
+        times = to_local(times, tz)
+    return times.astype(np.int64) // DAY
+
+
 #: Step in months -> the parts of a year that are neither finer than the step nor the same as another.
 _KEPT_BY_MONTHS = {3: ("half", "quarter"), 4: ("half", "month"), 6: ("half",)}
 

@@ -30,6 +30,21 @@ def holiday_days(places: tuple[str, ...], first: int, last: int) -> dict[str, np
     return dict(_calendar(places, int(bounds[0]), int(bounds[1])))
 
 
+def holiday_codes(places: tuple[str, ...], days: np.ndarray) -> np.ndarray:
+    """Position in `holiday_names` of the holiday on each day, NaN for none; of several, the first: float64 (days,).
+
+    days: int64 since 1970-01-01.
+    """
+    codes = np.full(len(days), np.nan)
+    if not len(days):
+        return codes
+    names = {name: i for i, name in enumerate(holiday_names(places))}
+    found = holiday_days(places, int(days.min()), int(days.max()))
+    for name in sorted(set(found) & set(names), reverse=True):
+        codes[np.isin(days, found[name])] = names[name]
+    return codes
+
+
 @lru_cache(maxsize=256)
 def _calendar(places: tuple[str, ...], first_year: int, last_year: int) -> dict[str, np.ndarray]:
     found: dict[str, set[int]] = {}

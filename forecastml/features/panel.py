@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from forecastml.data.calendar import calendar_fields
+from forecastml.data.calendar import calendar_fields, local_days
 from forecastml.data.panel import Panel
+from forecastml.features.holidays import holiday_codes
 from forecastml.kernels.lags import lagged, trailing
 
 #: Calendar fields that are used: not the year, which has no repetition to learn from, and none told twice.
@@ -29,7 +30,8 @@ class FeatureSet:
     """What is told about a point.
 
     lags: earlier values; windows: mean, smallest and largest of so many values before; slots: place in a season of so
-    many steps; calendar: fields of the date; known, past, static: covariates by column; past_lag: steps by which past
+    many steps; calendar: fields of the date; holidays: places whose holidays count (see `features.holidays`), told as
+    the name and as whether there is one; known, past, static: covariates by column; past_lag: steps by which past
     covariates are delayed; categorical: columns among the covariates that hold codes.
     """
 
@@ -37,6 +39,7 @@ class FeatureSet:
     windows: tuple[int, ...] = ()
     slots: tuple[int, ...] = ()
     calendar: tuple[str, ...] = ()
+    holidays: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
     past: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
@@ -44,11 +47,14 @@ class FeatureSet:
     categorical: tuple[str, ...] = ()
 
     @classmethod
-    def automatic(cls, panel: Panel, seasons: tuple[int, ...], horizon: int) -> FeatureSet:
+    def automatic(
+        cls, panel: Panel, seasons: tuple[int, ...], horizon: int, holidays: tuple[str, ...] = ()
+    ) -> FeatureSet:
         """A set that suits the seasons and the length of the series.
 
         Lags: the first max(m, 8) up to 24, around one and two seasons, around the second season; none that no series
-        is long enough for. Windows of four values, one and two seasons, and the second season.
+        is long enough for. Windows of four values, one and two seasons, and the second season. Holidays for daily and
+        finer data.
         """
         longest = int(panel.lengths.max(initial=1))
         season, second = (*seasons, 1, 1)[:2]
@@ -62,6 +68,7 @@ class FeatureSet:
             windows=tuple(windows),
             slots=tuple(m for m in seasons if not fields and m > 1),
             calendar=tuple(name for name in CALENDAR if name in fields),
+            holidays=holidays if local_days(panel.start[:1], panel.frequency) is not None else (),
             known=panel.schema.known,
             past=panel.schema.past,
             static=panel.schema.static,
@@ -79,6 +86,7 @@ class FeatureSet:
             *windows,
             *self.calendar,
             *(f"season{m}" for m in self.slots),
+            *(("is_holiday", "holiday") if self.holidays else ()),
             *self.known,
             *past,
             *self.static,
@@ -89,7 +97,8 @@ class FeatureSet:
         """Positions of the features that are codes."""
         first = len(self.names) - len(self.known) - len(self.past) - len(self.static)
         columns = (*self.known, *self.past, *self.static)
-        return tuple(first + i for i, column in enumerate(columns) if column in self.categorical)
+        codes = tuple(first + i for i, column in enumerate(columns) if column in self.categorical)
+        return (first - 1, *codes) if self.holidays else codes
 
     @property
     def nominal_columns(self) -> tuple[int, ...]:
@@ -123,12 +132,15 @@ class FeatureSet:
         ordinals, where = np.unique(panel.start[series] + step * position, return_inverse=True)
         fields = calendar_fields(ordinals, panel.frequency, panel.tz)
         dates = [*(fields[name] for name in self.calendar), *(ordinals // step % m for m in self.slots)]
+        if self.holidays:
+            codes = holiday_codes(self.holidays, local_days(ordinals, panel.frequency, panel.tz))
+            dates += [~np.isnan(codes), codes]
         row, delayed = panel.known_begin[series] + position, position - self.past_lag
         known = _columns(panel.known, row, row < panel.known_end[series])
         there = (delayed >= 0) & (delayed < panel.lengths[series])
         past = _columns(panel.past, panel.begin[series] + delayed, there)
         covariates = [*known, *past, *panel.static[series].T]
-        for column in self.categorical_columns:
+        for column in self.categorical_columns[1 if self.holidays else 0 :]:
             # A code below 0 stands for a category that was not seen: nothing is known then.
             place = column - len(self.names)
             covariates[place] = np.where(covariates[place] < 0, np.nan, covariates[place])

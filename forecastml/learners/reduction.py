@@ -179,7 +179,7 @@ class Reduction(TabularLearner):
         context.deadline.check()
         season = (*context.seasons, 1)[0]
         transform = TargetTransform(params.get("transform", "scale"), season)
-        features = FeatureSet.automatic(train, context.seasons, context.horizon)
+        features = FeatureSet.automatic(train, context.seasons, context.horizon, context.holidays)
         model = ReducedModel(features, transform, None)
         rows = _training_table(_capped(train), model)
         if len(rows.y):

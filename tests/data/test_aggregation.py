@@ -86,7 +86,7 @@ def test_periods_are_those_of_pandas(pair, how, tz, seed):
         weight = own["w"].where(own["y"].notna()).resample(coarse)
         weight = weight.sum() if how == "sum" else weight.mean().fillna(0)
         np.testing.assert_allclose(panel.weight[panel.begin[i] : panel.end[i]], weight[inner], rtol=1e-12)
-        assert panel.static[i].tolist() == [float(i)]
+        assert [panel.categories["region"][int(code)] for code in panel.static[i]] == [f"r{i}"]
 
 
 def test_the_finding_and_the_grid():

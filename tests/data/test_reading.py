@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -462,3 +464,13 @@ def test_the_order_of_rows_changes_no_other_finding(random, codes):
     counts = [{(f.code, f.severity, f.count) for f in r.findings if f.code != "unsorted"} for r in (straight, mixed)]
     assert counts[0] == counts[1]
     np.testing.assert_array_equal(straight.data.target, mixed.data.target)
+
+
+def test_a_category_that_comes_later_changes_no_code_before():
+    frame = pd.DataFrame({"id": "a", "ds": pd.date_range("2024-01-01", periods=6), "y": 1.0, "mood": list("bdbbbb")})
+    schema = replace(SCHEMA, past=("mood",))
+    early = read_panel(frame, schema).data
+    late = read_panel(frame.assign(mood=list("bdbbac")), schema).data
+    np.testing.assert_array_equal(early.past[:4], late.past[:4])
+    assert early.categories["mood"] == ("b", "d")
+    assert late.categories["mood"] == ("b", "d", "a", "c")

@@ -13,11 +13,13 @@ from forecastml.budget import Deadline
 from forecastml.data.panel import Panel
 from forecastml.data.schema import Frequency, Schema
 from forecastml.errors import ConfigError, DeadlineExceeded
+from forecastml.features.holidays import holiday_codes
 from forecastml.features.panel import FeatureSet
 from forecastml.features.target import KINDS, TargetTransform
 from forecastml.kernels.lags import filled_forward, lagged, trailing
 from forecastml.learners import boosting, reduction
 from forecastml.learners.boosting import LightGBM
+from forecastml.learners.linear import Ridge
 from forecastml.learners.reduction import ReducedModel, Reduction
 from forecastml.protocols import Facts, FitContext
 
@@ -257,3 +259,31 @@ def test_the_metric_decides_the_objective():
 def test_a_model_without_trees_says_the_base():
     model = ReducedModel(FeatureSet(), TargetTransform("difference"), None)
     np.testing.assert_array_equal(model.predict(Panel.of([[1.0, 4.0], [2.0]]), 3), [[4] * 3, [2] * 3])
+
+
+def test_holidays_are_seen_where_days_are():
+    days = Panel.of([np.arange(730.0) % 7], Frequency("day"), [19_358])
+    features = FeatureSet.automatic(days, (7,), 14, ("US",))
+    assert features.names[-2:] == ("is_holiday", "holiday")
+    assert features.categorical_columns == features.nominal_columns[-1:] == (len(features.names) - 1,)
+    july = np.datetime64("2023-07-04").astype(int) - 19_358
+    (*_, flags, codes) = features.of_circumstances(days, np.zeros(2, int), np.array([july, july + 1]))
+    assert not np.isnan(codes[0]) and np.isnan(codes[1])
+    assert flags.tolist() == [1, 0]
+    months = Panel.of([np.arange(60.0)], Frequency("month_start"))
+    assert "holiday" not in FeatureSet.automatic(months, (12,), 6, ("US",)).names
+
+
+def test_a_jump_on_holidays_is_learned():
+    begin = 19_358
+    panel = Panel.of([np.zeros(1100)], Frequency("day"), [begin])
+    holiday = ~np.isnan(holiday_codes(("US",), begin + np.arange(1100)))
+    y = 10.0 + np.arange(1100) % 7 + 30.0 * holiday
+    panel = replace(panel, target=y)
+    cut = int(np.flatnonzero(holiday)[-1]) - 2
+    train = panel.before(np.array([cut]))
+    for learner in (LightGBM(), Ridge()):
+        context = FitContext(horizon=5, seasons=(7,), holidays=("US",))
+        ahead = means(learner.fit(train, {}, context), train, 5)[0]
+        blind = means(learner.fit(train, {}, replace(context, holidays=())), train, 5)[0]
+        assert abs(ahead - y[cut : cut + 5]).max() < 12 < abs(blind - y[cut : cut + 5]).max()
