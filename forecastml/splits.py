@@ -187,6 +187,10 @@ class Holdout:
     stratified: bool = False
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 0.5:
+            raise ConfigError(f"share is {self.share!r}; give a number above 0 and up to 0.5")
+
     def resolve(self, table: Table) -> Holdout:
         """Nothing is left open."""
         return self

@@ -122,5 +122,13 @@ def test_models_of_every_released_format_still_forecast_the_same(folder):
     assert np.allclose(forecast.iloc[:, 2:], expected.iloc[:, 2:], rtol=1e-9)
 
 
+@pytest.mark.parametrize("folder", sorted(GOLDEN.glob("rows_*")), ids=lambda path: path.name)
+def test_models_of_rows_of_every_released_format_still_predict_the_same(folder):
+    found = fm.load(folder / "model").predict(pd.read_csv(folder / "rows.csv"))
+    expected = pd.read_csv(folder / "prediction.csv")
+    assert found["prediction"].tolist() == expected["prediction"].tolist()
+    assert np.allclose(found.iloc[:, 1:], expected.iloc[:, 1:], rtol=1e-9)
+
+
 def test_there_are_golden_models():
-    assert list(GOLDEN.glob("model_*")), "golden models are missing from the checkout"
+    assert list(GOLDEN.glob("model_*")) and list(GOLDEN.glob("rows_*")), "golden models are missing from the checkout"

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from forecastml.data.checks import Finding, Reading
 from forecastml.data.columns import distinct_keys, is_text, key_codes, numbers
 from forecastml.data.schema import Schema
-from forecastml.data.sources import open_source
+from forecastml.data.sources import missing_columns, open_source
 from forecastml.data.table import RowColumns, Table
 from forecastml.errors import DataError
 
@@ -50,13 +50,13 @@ def read_rows(source: Any, columns: RowColumns, like: Table) -> Table:
 
 def _read(source: Any, columns: RowColumns, like: Table | None, required: bool) -> tuple[Table, list[Finding]]:
     """The rows as they are; `required`: target and weight must be there."""
-    available, read = open_source(source, set(columns.group))
-    schema = columns.schema(available) if like is None else like.schema
+    opened = open_source(source, set(columns.group))
+    schema = columns.schema(list(opened.names)) if like is None else like.schema
     optional = () if required else (schema.target, schema.weight)
-    missing = [name for name in schema.columns if name not in available and name not in optional]
+    missing = [name for name in schema.columns if name not in opened.names and name not in optional]
     if missing:
-        raise DataError(f"column {missing[0]!r} not found; the table has the columns {', '.join(map(repr, available))}")
-    table = read([name for name in schema.columns if name in available])
+        raise DataError(missing_columns(missing, opened.names, source))
+    table = opened.read([name for name in schema.columns if name in opened.names])
     rows = len(next(iter(table.values())))
     if not rows:
         raise DataError("the table has no rows")
@@ -96,7 +96,11 @@ def _features(table: dict[str, pa.Array], schema: Schema) -> tuple[np.ndarray, l
 
 
 def _numbers(name: str, array: pa.Array) -> np.ndarray:
-    return numbers(name, array, lambda row: f"row {row}")
+    values, bad = numbers(array)
+    if bad is None:
+        return values
+    what = bad.kind or f"text ({bad.texts[0]!r} in row {bad.rows[0]})"
+    raise DataError(f"column {name!r} holds {what}, not numbers, in {len(bad.rows)} rows; correct or clear these cells")
 
 
 def _labels(name: str, array: pa.Array, known: tuple[str, ...], kind: str) -> tuple[tuple[str, ...], str, np.ndarray]:

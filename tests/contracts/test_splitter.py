@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from forecastml.data.panel import Panel
 from forecastml.splits import RollingOrigin
+from tests.contracts.test_row_splitter import SPLITTERS as ROW_SPLITTERS
 
 SPLITTERS = {
     "auto": RollingOrigin(horizon=5),
@@ -155,4 +156,4 @@ def test_every_splitter_is_here():
     from forecastml import splits
 
     found = {v for v in vars(splits).values() if isinstance(v, type) and hasattr(v, "folds")}
-    assert found == {type(splitter) for splitter in SPLITTERS.values()}
+    assert found == {type(splitter) for splitter in (*SPLITTERS.values(), *ROW_SPLITTERS.values())}
