@@ -19,7 +19,7 @@ from typing import Annotated, Any, NoReturn, ParamSpec
 import typer
 
 from forecastml.cli_options import COLUMNS, EFFORT, JUDGED, names, numbers, with_task
-from forecastml.cli_output import print_findings, print_rows, print_table
+from forecastml.cli_output import print_findings, print_guardrails, print_table
 from forecastml.errors import ConfigError, DeadlineExceeded, ForecastMLError, ForecastWarning, LearnerError
 from forecastml.progress import listening
 
@@ -116,9 +116,7 @@ def check(
     from forecastml.data.checks import guardrails
 
     findings = task.check(data)
-    print_rows(guardrails(findings))
-    if findings and not log_json:
-        print()
+    print_guardrails(guardrails(findings))
     print_findings(findings, log_json)
     if any(finding.severity == "error" for finding in findings):
         _fail("train would refuse these data; mend what is marked as error", BAD_INPUT)

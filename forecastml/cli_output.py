@@ -33,12 +33,17 @@ def print_table(frame: Any) -> None:
     console.print(_table(cells))
 
 
-def print_rows(rows: Sequence[Any]) -> None:
-    """Equal dataclass objects as a table, a column per field."""
+def print_guardrails(rows: Sequence[Any]) -> None:
+    """What was looked at and how it ended, a line per check; what was found is told by `print_findings`."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else 10_000
-    cells = {name: [_cell(getattr(row, name)) for row in rows] for name in asdict(rows[0])}
+    cells = {
+        "check": [row.title for row in rows],
+        "state": [row.state for row in rows],
+        "count": [str(row.count or "") for row in rows],
+        "code": [row.code for row in rows],
+    }
     Console(file=sys.stdout, width=width, markup=False, highlight=False).print(_table(cells))
 
 

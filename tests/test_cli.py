@@ -78,7 +78,14 @@ def test_options_reach_the_task_and_the_config(run, sales, tmp_path, monkeypatch
         "group": "store",
         "known": "price, promotion",
         "weight": "w",
+        "mask": "sold_out",
         "freq": "D",
+        "aggregate": "sum",
+        "duplicates": "last",
+        "gaps": "zero",
+        "stale": "skip",
+        "timezone": "UTC>Europe/Paris",
+        "holidays": "US,DE-BY",
         "season": "7,365",
         "metric": "rmse",
         "allow": "naive,drift",
@@ -100,6 +107,10 @@ def test_options_reach_the_task_and_the_config(run, sales, tmp_path, monkeypatch
         ("store",),
         ("price", "promotion"),
         "w",
+    )
+    assert (task.mask, task.aggregate, task.duplicates, task.gaps, task.stale, task.timezone, task.holidays) == (
+        *("sold_out", "sum", "last", "zero", "skip", "UTC>Europe/Paris"),
+        ("US", "DE-BY"),
     )
     assert (task.freq, task.season, task.metric) == ("D", (7, 365), "rmse")
     assert (task.n_folds, task.step, task.gap, task.quantiles, task.integer) == (4, 2, 1, (0.05, 0.95), True)
