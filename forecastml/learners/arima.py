@@ -201,7 +201,7 @@ class AutoArima:
     """ARIMA errors around a mean or drift and waves of long seasons; order and harmonics per series by AICc."""
 
     name = "auto_arima"
-    capabilities = Capabilities(missing=True, cost=4.0, item_cost=4.0, interruptible=False)
+    capabilities = Capabilities(missing=True, cost=0.02, item_cost=4.0, interruptible=False)
 
     def space(self, facts: Facts) -> Sequence[Params]:
         """A single empty set: the search for the order is the learner's own."""
