@@ -239,9 +239,14 @@ def _search(y: np.ndarray, x: np.ndarray, used: list[int], season: int) -> tuple
 
 
 def _seasonal_differences(y: np.ndarray, season: int) -> int:
-    """0 or 1 by the test of Osborn, Chui, Smith & Birchenhall (1988), 0 for a series that is too short for it."""
+    """0 or 1 by the test of Osborn, Chui, Smith & Birchenhall (1988), 0 for a series that is too short for it.
+
+    A pattern that repeats without any noise, which the test cannot judge, is differenced.
+    """
     from pmdarima.arima import nsdiffs
 
+    if np.std(y[season:] - y[:-season]) <= FLAT:
+        return 1
     try:
         return int(nsdiffs(y, m=season, max_D=1, test="ocsb"))
     except ValueError:
