@@ -153,6 +153,8 @@ class ArimaForecaster:
 
     def append(self, data: Panel) -> ArimaForecaster:
         """The same parameters; the origin lies in the inputs of `predict`."""
+        if len(data) != len(self.status):
+            raise ConfigError(f"fitted on {len(self.status)} series, given {len(data)} to append; give the same series")
         known = ~np.isnan(extent(data.last(self.lookback))[1])
         status = [NO_VALUES if old == OK and not there else old for old, there in zip(self.status, known, strict=True)]
         return replace(self, memory=replace(self.memory, status=tuple(status)))
@@ -201,7 +203,7 @@ class AutoArima:
     """ARIMA errors around a mean or drift and waves of long seasons; order and harmonics per series by AICc."""
 
     name = "auto_arima"
-    capabilities = Capabilities(missing=True, cost=4.0, item_cost=4.0, interruptible=False)
+    capabilities = Capabilities(missing=True, cost=0.02, item_cost=4.0, interruptible=False)
 
     def space(self, facts: Facts) -> Sequence[Params]:
         """A single empty set: the search for the order is the learner's own."""

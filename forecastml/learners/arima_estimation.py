@@ -17,14 +17,14 @@ from forecastml.learners.regressors import VALUES_PER_COLUMN
 
 #: Orders that the search may reach.
 MOST_AR, MOST_MA, MOST_SEASONAL, MOST_TERMS = 3, 3, 1, 5
+#: Plain differences at most.
+MOST_DIFFERENCES = 1
 #: Values, the most recent ones, from which the order is chosen: with a season in the model, and without.
 SEARCHED_SEASONAL, SEARCHED = 240, 1000
 #: Steps of the optimiser: for a candidate of the search, for a chosen order, for a refit.
 SEARCH_STEPS, STEPS, REFIT_STEPS = 10, 50, 15
 #: Values that one more ARMA parameter takes.
 VALUES_PER_TERM = 8
-#: Strength of a season from which it is differenced away (fpp3, section 9.9).
-STRONG_SEASON = 0.64
 #: Turns of ARMA parameters and regression coefficients.
 TURNS = 2
 #: Fewer known values than this are a random walk: there is nothing to choose an order by.
@@ -201,9 +201,9 @@ def _search(y: np.ndarray, x: np.ndarray, used: list[int], season: int) -> tuple
     rest = y - x[:, used] @ _least_squares(x[:, used] - x[:, used].mean(axis=0), y)
     rest = rest[-(SEARCHED_SEASONAL if season > 1 else SEARCHED) :]
     rest = (rest - rest.mean()) / max(rest.std(), FLAT)
-    seasonal_d = int(season > 1 and _seasonal_strength(rest, season) > STRONG_SEASON)
+    seasonal_d = _seasonal_differences(rest, season) if season > 1 else 0
     seasonally = Order(seasonal_d=seasonal_d, season=season).difference(rest)
-    d = ndiffs(seasonally, max_d=2 - seasonal_d, test="kpss") if np.std(seasonally) > FLAT else 0
+    d = ndiffs(seasonally, max_d=MOST_DIFFERENCES, test="kpss") if np.std(seasonally) > FLAT else 0
     order = Order(d=d, seasonal_d=seasonal_d, season=season)
     if np.std(order.difference(rest)) <= FLAT:
         return order, order.differences < 2, np.empty(0)
@@ -238,16 +238,19 @@ def _search(y: np.ndarray, x: np.ndarray, used: list[int], season: int) -> tuple
     return order, not order.differences or bool(found.with_intercept), np.array(arma)
 
 
-def _seasonal_strength(y: np.ndarray, season: int) -> float:
-    """1 - var(remainder) / var(season + remainder) of a classical decomposition, at least 0 (fpp3, section 4.3)."""
-    window = np.ones(season) if season % 2 else np.concatenate([[0.5], np.ones(season - 1), [0.5]])
-    trend = np.convolve(y, window / season, mode="valid")
-    first = len(window) // 2
-    detrended = y[first : first + len(trend)] - trend
-    slot = np.arange(len(detrended)) % season
-    means = np.bincount(slot, detrended, season) / np.maximum(np.bincount(slot, minlength=season), 1)
-    total = np.var(detrended)
-    return max(0.0, 1.0 - np.var(detrended - means[slot]) / total) if total > FLAT**2 else 0.0
+def _seasonal_differences(y: np.ndarray, season: int) -> int:
+    """0 or 1 by the test of Osborn, Chui, Smith & Birchenhall (1988), 0 for a series that is too short for it.
+
+    A pattern that repeats without any noise, which the test cannot judge, is differenced.
+    """
+    from pmdarima.arima import nsdiffs
+
+    if np.std(y[season:] - y[:-season]) <= FLAT:
+        return 1
+    try:
+        return int(nsdiffs(y, m=season, max_D=1, test="ocsb"))
+    except ValueError:
+        return 0
 
 
 def _chosen_columns(y: np.ndarray, x: np.ndarray, known: int, choice: Choice) -> list[int]:

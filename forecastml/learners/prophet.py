@@ -102,7 +102,7 @@ class Prophet:
 
     name = "prophet"
     capabilities = Capabilities(
-        covariates=frozenset({"known"}), missing=True, cost=0.4, item_cost=0.15, interruptible=False
+        covariates=frozenset({"known"}), missing=True, cost=0.1, item_cost=0.08, interruptible=False
     )
 
     def space(self, facts: Facts) -> Sequence[Params]:
@@ -188,7 +188,7 @@ def _level(value: float, design: Design) -> Curve:
     """The curve that is `value` for ever."""
     _, waves_end, end = 0, design.bounds[1], design.bounds[2]
     blank, known = np.full(CHANGES, np.nan), np.zeros(end - waves_end)
-    return Curve(0.0, 1.0, value, 0, 1, blank, np.zeros(CHANGES), np.full(end, np.nan), known, np.ones_like(known))
+    return Curve(0.0, 1.0, value, 0.0, 0, 1, blank, np.zeros(CHANGES), np.full(end, np.nan), known, np.ones_like(known))
 
 
 def _fit_series(design: Design, rows: _Rows) -> Curve:
@@ -212,17 +212,12 @@ def _optimised(design: Design, rows: _Rows, known: np.ndarray, blank: Curve, use
     frame, used, model = _prophet_of(design, rows, known, useful)
     inputs = model.preprocess(frame)
     first = asdict(model.calculate_initial_params(inputs.K))
-    start = rows.start
-    if (
-        start is not None
-        and len(used)
-        and np.array_equal(~np.isnan(start.beta), np.isin(np.arange(len(blank.beta)), used))
-    ):
-        first["beta"] = start.beta[used]
+    span, count = int(rows.clock.max() - rows.clock.min()), len(model.changepoints)
+    if rows.start is not None:
+        first |= _warm_start(rows, used, count, (span, float(model.y_scale), design.multiplicative))
     found = _stan_optimum(model, inputs, first)
     beta, changes, bends = blank.beta.copy(), blank.changes.copy(), blank.bends.copy()
     beta[used] = found["beta"][: len(used)]
-    count = len(model.changepoints)
     changes[:count], bends[:count] = model.changepoints_t[:count], found["delta"][:count]
     slope = found["k"][0] + (found["delta"][0] if not count else 0.0)
     return replace(
@@ -230,12 +225,34 @@ def _optimised(design: Design, rows: _Rows, known: np.ndarray, blank: Curve, use
         slope=float(slope),
         offset=float(found["m"][0]),
         scale=float(model.y_scale),
+        noise=float(found["sigma_obs"][0]),
         start=int(rows.clock.min()),
-        span=int(rows.clock.max() - rows.clock.min()),
+        span=span,
         changes=changes,
         bends=bends,
         beta=beta,
     )
+
+
+def _warm_start(rows: _Rows, used: np.ndarray, count: int, unit: tuple[int, float, bool]) -> dict[str, Any]:
+    """The parameters of the curve to start from, told in the units of this fit; nothing when it has other terms.
+
+    unit: span of time, scale of the values, and whether the columns multiply the trend.
+    """
+    old, (span, scale, multiplicative) = rows.start, unit
+    beta = old.beta[used]
+    if not np.isfinite(beta).all() or np.isfinite(old.changes).sum() != count or not count or not old.noise > 0:
+        return {}
+    size = old.scale / scale
+    steeper = size * span / old.span
+    offset = old.trend(np.array([(rows.clock.min() - old.start) / old.span]))[0] * size
+    return {
+        "k": old.slope * steeper,
+        "m": offset,
+        "delta": old.bends[:count] * steeper,
+        "beta": beta if multiplicative else beta * size,
+        "sigma_obs": old.noise * size,
+    }
 
 
 def _prophet_of(design: Design, rows: _Rows, known: np.ndarray, useful: np.ndarray) -> tuple[Any, np.ndarray, Any]:

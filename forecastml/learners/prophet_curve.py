@@ -133,11 +133,13 @@ def clock_of(panel: Panel, series: int, first: int, rows: int, epoch: int = 0) -
 @dataclass(frozen=True, eq=False)
 class Curve:
     """One fitted series. t = (clock - start) / span; the trend is offset + slope t, and its slope changes by bends at
-    the times changes; beta: (columns,), NaN for a column that is not used; centre, spread: of the known covariates."""
+    the times changes, NaN beyond the last one; scale: of the values; noise: standard deviation of what is left, in
+    units of scale; beta: (columns,), NaN for a column that is not used; centre, spread: of the known covariates."""
 
     slope: float
     offset: float
     scale: float
+    noise: float
     start: int
     span: int
     changes: np.ndarray
@@ -146,18 +148,21 @@ class Curve:
     centre: np.ndarray
     spread: np.ndarray
 
-    def predict(self, design: Design, clock: np.ndarray, known: np.ndarray) -> np.ndarray:
-        """Values at these times: float64 (rows,). Arguments as in `Design.table`."""
-        t = (clock - self.start) / self.span
+    def trend(self, t: np.ndarray) -> np.ndarray:
+        """The trend at these times in units of scale: float64 (rows,)."""
         slope, offset = np.full(len(t), self.slope), np.full(len(t), self.offset)
         # Term by term: a matrix product may round differently when there are more rows.
         for change, bend in zip(self.changes, self.bends, strict=True):
             passed = t >= change
             slope += np.where(passed, bend, 0.0)
             offset -= np.where(passed, bend * change, 0.0)
-        trend = slope * t + offset
+        return slope * t + offset
+
+    def predict(self, design: Design, clock: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Values at these times: float64 (rows,). Arguments as in `Design.table`."""
+        trend = self.trend((clock - self.start) / self.span)
         table = design.table(clock, np.nan_to_num((known - self.centre) / self.spread))
-        extra = np.zeros(len(t))
+        extra = np.zeros(len(clock))
         for column in np.flatnonzero(~np.isnan(self.beta)):
             extra += self.beta[column] * table[:, column]
         return self.scale * (trend * (1.0 + extra) if design.multiplicative else trend + extra)

@@ -221,6 +221,16 @@ def test_arimax_stands_aside_without_known_covariates():
     assert get_learner("auto_arima").space(facts) == [{}]
 
 
+def test_forecasts_that_explode_are_not_given_out(airline, monkeypatch):
+    panel, _ = airline
+    monkeypatch.setattr("forecastml.learners.per_series.EXPLOSION", -0.49)
+    monkeypatch.setattr("forecastml.learners.per_series.ROUNDING", 0.0)
+    short = panel.before(np.array([9]))
+    fitted = get_learner("auto_arima").fit(short, {}, FitContext(horizon=3))
+    assert fitted.status == ("its forecasts explode",)
+    assert np.isnan(fitted.predict(short, 3, ("mean",)).values).all()
+
+
 def test_unknown_parameters_and_unlike_models_are_refused(airline):
     panel, fitted = airline
     with pytest.raises(ConfigError, match="no parameter 'p'"):
@@ -228,6 +238,8 @@ def test_unknown_parameters_and_unlike_models_are_refused(airline):
     other = get_learner("auto_arima").fit(Panel.of([[1.0, 2.0]]), {}, FitContext())
     with pytest.raises(ConfigError, match="cannot stack"):
         fitted.stack([other])
+    with pytest.raises(ConfigError, match="same series"):
+        fitted.append(panel.select(np.array([0, 0])))
     with pytest.raises(ConfigError, match="fit instead"):
         get_learner("auto_arima").refit(fitted, panel.select(np.array([0, 0])), YEARLY)
 
