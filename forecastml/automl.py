@@ -138,7 +138,9 @@ def run_search(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple
         learners=get_learner,
         size=problem.data.size,
         items=len(problem.data) if problem.data.separable else problem.data.n_groups,
-        patience=config.patience,
+        # Under a prior what is tried must not depend on how many others there are.
+        patience=None if problem.prior else config.patience,
+        share=None if problem.prior else config.share,
         round_size=config.round_size,
     )
     return search(plan, evaluation, lambda trial, done: _report(listener, trial, done, total)), evaluation
@@ -276,5 +278,6 @@ def _prior(problem: Problem, model: FittedModel, choice: Choice | None) -> Prior
         weights={t.candidate.name: float(w) for t, w in zip(choice.trials, choice.weights.pooled, strict=True)},
         shrinkage=choice.weights.shrinkage,
         pool=model.pool,
+        cold=model.blind,
         shared=pooled,
     )

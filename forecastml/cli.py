@@ -7,6 +7,7 @@ inside the commands, so that help comes at once.
 from __future__ import annotations
 
 import contextlib
+import csv
 import functools
 import sys
 import tempfile
@@ -18,12 +19,14 @@ from typing import Annotated, Any, NoReturn, ParamSpec
 
 import typer
 
-from forecastml.cli_options import COLUMNS, EFFORT, JUDGED, names, numbers, with_task
+from forecastml.cli_options import COLUMNS, EFFORT, JUDGED, numbers, with_task
 from forecastml.cli_output import print_findings, print_guardrails, print_table
 from forecastml.errors import ConfigError, DeadlineExceeded, ForecastMLError, ForecastWarning, LearnerError
 from forecastml.progress import listening
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 64, 130
+#: What `forecast --plot` can draw.
+PICTURES = (".png", ".svg", ".pdf")
 
 Arguments = ParamSpec("Arguments")
 
@@ -105,7 +108,7 @@ LogJson = Annotated[bool, typer.Option("--log-json", help="Progress as JSON line
 
 @app.command()
 @guarded
-@with_task(COLUMNS)
+@with_task(COLUMNS, JUDGED)
 def check(
     data: Data,
     task: Any,
@@ -113,12 +116,13 @@ def check(
     log_json: Annotated[bool, typer.Option("--log-json", help="Findings as JSON lines on stderr.")] = False,
 ) -> None:
     """Look DATA over: what is wrong, where, and what to do; exit code 64 when it cannot be trained on as it is."""
-    from forecastml.data.checks import guardrails
+    from forecastml.data.checks import CODES, guardrails
 
-    findings = task.check(data)
-    print_guardrails(guardrails(findings))
-    print_findings(findings, log_json)
-    if any(finding.severity == "error" for finding in findings):
+    reading = task.check(data)
+    # A table that could not be read was not looked at.
+    print_guardrails(guardrails(reading.findings, tuple(CODES) if reading.data is not None else ()))
+    print_findings(reading.findings, log_json)
+    if reading.errors:
         _fail("train would refuse these data; mend what is marked as error", BAD_INPUT)
 
 
@@ -136,6 +140,8 @@ def train(data: Data, out: Out, horizon: Horizon, task: Any, config: Any, log_js
     interrupted = any(row.error == INTERRUPT for row in model.log)
     if interrupted and out.exists() and any(out.iterdir()):
         _fail(f"interrupted; the older model in {out} was left as it is", INTERRUPTED)
+    if out.exists() and not log_json:
+        print(f"note: the older model in {out} is replaced", file=sys.stderr)
     model.save(out)
     print_findings(model.findings, log_json)
     print_table(model.leaderboard())
@@ -208,23 +214,27 @@ def forecast(
 
     if out.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"--out {out} must end in .csv or .parquet")
+    if plot is not None and plot.suffix not in PICTURES:
+        raise ConfigError(f"--plot {plot} must end in {', '.join(PICTURES)}")
     trained = fm.load(model)
+    if not isinstance(trained, fm.Forecaster):
+        raise ConfigError(f"{model} is a model of rows, not of series; use it from Python: fm.load(...).predict(table)")
     with _notes():
         frame = trained.forecast(
             future=future,
             context=context,
             horizon=horizon,
             quantiles=None if quantiles is None else numbers(quantiles, "--quantiles", float),
-            series=[tuple(names(key)) for key in only] or None,
+            # A key is one record of CSV, so that a text with a comma can be quoted.
+            series=[tuple(next(csv.reader([key], skipinitialspace=True))) for key in only] or None,
         )
     write_table(frame, out)
     print(f"{len(frame)} rows written to {out}")
     if plot is not None:
         from forecastml.plot import plot_forecast
 
-        plot_forecast(
-            trained.panel if context is None else trained.append(context).panel, frame, trained.panel.schema
-        ).savefig(plot)
+        history = trained.panel if context is None else trained.append(context).panel
+        plot_forecast(history, frame, history.schema).savefig(plot)
         print(f"plot written to {plot}")
 
 

@@ -126,29 +126,8 @@ def task_of(horizon: int, options: dict[str, Any]) -> Any:
     """The `Forecasting` that these options describe; what is not among them keeps its default."""
     import forecastml as fm
 
-    lists = {
-        name: names(options[name])
-        for name in ("series", "group", "known", "past", "static", "holidays")
-        if name in options
-    }
-    same = {
-        name: options[name]
-        for name in (
-            "target",
-            "time",
-            "weight",
-            "mask",
-            "aggregate",
-            "duplicates",
-            "gaps",
-            "stale",
-            "timezone",
-            "metric",
-            "gap",
-            "integer",
-        )
-        if name in options
-    }
+    lists = {name: names(options[name]) for name in LISTS if name in options}
+    same = {name: options[name] for name in SAME if name in options}
     freq = options.get("freq")
     found: dict[str, Any] = {"freq": int(freq) if freq is not None and freq.isdecimal() else freq}
     if options.get("season") is not None:

@@ -89,6 +89,7 @@ class OfSeries:
         fallback = _fallback(problem)
         first, _ = predict_guarded(fallback, panel, 1, ("mean",))
         cold = float(np.nanmean(first)) if not np.isnan(first).all() else 0.0
+        cold = problem.prior.cold if problem.prior else cold
         judged = np.zeros(len(panel), bool)
         for fold in problem.cut.folds:
             judged[fold.items] = True

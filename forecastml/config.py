@@ -56,10 +56,11 @@ class Config:
     learners: names in the order of trial; per_learner: how many parameter sets of each; folds, few_series_folds: at
     most so many where the task says "auto", with many and with few series; prune: a candidate stops between folds once
     its mean loss exceeds this multiple of the best; patience: seconds that one candidate may need by its learner's
-    declared cost per series, when there is no limit of time; budget: limits of time and trials; greedy: the ensemble's
-    settings; scope: "group" (weights per group, shrunk towards the pooled ones) or "global" (one set of weights);
-    round_size: candidates asked at a time; workers: processes that evaluate candidates; threads: for a learner, when
-    workers is 1 (more than one may stall where other programs keep the cores busy).
+    declared cost per series, when there is no limit of time; share: of the time, when there is one (neither holds for
+    learners allowed by name); budget: limits of time and trials; greedy: the ensemble's settings; scope: "group"
+    (weights per group, shrunk towards the pooled ones) or "global" (one set of weights); round_size: candidates asked
+    at a time; workers: processes that evaluate candidates; threads: for a learner, when workers is 1 (more than one
+    may stall where other programs keep the cores busy).
     """
 
     name: str
@@ -69,6 +70,7 @@ class Config:
     few_series_folds: int = 6
     prune: float | None = 3.0
     patience: float | None = None
+    share: float | None = 0.4
     budget: Budget = field(default_factory=Budget)
     greedy: Greedy = field(default_factory=Greedy)
     scope: str = "group"
@@ -95,7 +97,7 @@ class Config:
             config = replace(config, budget=replace(config.budget, **limits))
         if allow:
             # Who names a learner wants it, whatever it costs.
-            config = replace(config, patience=choices.get("patience"))
+            config = replace(config, patience=choices.get("patience"), share=choices.get("share"))
         allowed = check_names(allow) or config.learners
         blocked = set(check_names(block))
         return replace(config, learners=tuple(name for name in allowed if name not in blocked))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 KEPT_SEASONS, KEPT_HORIZONS = 2, 4
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Forecaster(FittedModel):
     """A trained ensemble for a panel of series; frozen: every method returns something new.
 
@@ -142,6 +142,11 @@ class Forecaster(FittedModel):
     def pool(self) -> Pool:
         """The residuals that series share."""
         return self.conformal.pool
+
+    @property
+    def blind(self) -> float:
+        """The forecast of a series without values: the mean of the others."""
+        return float(self.cold[0]) if len(self.cold) else 0.0
 
     def plot(
         self, forecast: Any = None, series: Any = None, history: Any = None, actual: Any = None, limit: int = 6
@@ -265,7 +270,7 @@ class Forecaster(FittedModel):
 
     def _appended(self, context: Any, whole: Panel) -> Forecaster:
         """`append` of the rows that belong to this model's series; whole: the panel that it was chosen from."""
-        rows = newer_rows(self.task, context, whole, self.panel, "context")
+        rows = newer_rows(self.task, context, whole, self.panel, self.skipped, "context")
         panel = extend(self.panel, rows, "context")
         return trimmed(replace(self._moved(panel), panel=panel))
 
@@ -273,9 +278,11 @@ class Forecaster(FittedModel):
         """The panel with known covariates of `future`, and how many steps after the gap `future` covers."""
         if future is None:
             return self.panel, 0
-        panel = with_future(self.task, future, whole, self.panel)
+        panel = with_future(self.task, future, whole, self.panel, self.skipped)
         ahead = panel.known_end - panel.known_begin - panel.lengths - self.task.gap
-        return panel, int(elapsed_steps(panel, ahead, self.task.gap).max(initial=0))
+        covered = elapsed_steps(panel, ahead, self.task.gap)
+        # As far as all that are given reach: series that end earlier may have more rows ahead.
+        return panel, int(covered[covered > 0].min(initial=np.iinfo(np.int64).max)) if (covered > 0).any() else 0
 
     def _uses_known(self) -> bool:
         return any("known" in member.capabilities.covariates for member in self.members)
@@ -287,7 +294,7 @@ class Forecaster(FittedModel):
 
     def _rolled(self, rows: Any, step: int, steps: int, levels: Sequence[float]) -> Rolled:
         """Forecasts of `steps` periods from the training end and from every `step` periods after it."""
-        panel = extend(self.panel, newer_rows(self.task, rows, self.panel, self.panel, "rows"), "rows")
+        panel = extend(self.panel, newer_rows(self.task, rows, self.panel, self.panel, self.skipped, "rows"), "rows")
         gap, first = self.task.gap, self.panel.lengths
         if self._uses_known() and (lacking := missing_known(panel, first)):
             warnings.warn(f"{lacking}; give their values for better forecasts", ForecastWarning, stacklevel=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from forecastml.data.extension import extend, match
 from forecastml.data.panel import Panel
 from forecastml.data.wall_clock import first_ahead
-from forecastml.errors import ConfigError, FutureError
+from forecastml.errors import ConfigError, ForecastWarning, FutureError
 from forecastml.task import Forecasting
 
 
@@ -44,27 +45,39 @@ def positions(panel: Panel, series: Any) -> np.ndarray:
     return np.array([place[key] for key in keys], dtype=np.int64)
 
 
-def newer_rows(task: Forecasting, table: Any, whole: Panel, chosen: Panel, what: str) -> Panel:
-    """The rows after the origin, of the chosen series; `whole` has those and all others that may be in the table.
+def newer_rows(task: Forecasting, table: Any, whole: Panel, chosen: Panel, skipped: np.ndarray, what: str) -> Panel:
+    """The rows after the origin, of the chosen series; `whole` has those and all others that may be in the table, but
+    for those `skipped` in training, whose rows are left out.
 
     Raises `FutureError` when there is no value of the target, and for series that are not in `whole`.
     """
-    rows = task.read(table, like=whole).data
+    rows = _read(task, table, whole, skipped)
     if not rows.lengths.any():
         raise FutureError(f"{what}: there is no value in column {task.target!r}; give the newer target values")
     return _restricted(rows, whole, chosen, what)
 
 
-def with_future(task: Forecasting, table: Any, whole: Panel, chosen: Panel) -> Panel:
-    """The chosen series with the known covariates of future rows; `whole` as in `newer_rows`.
+def with_future(task: Forecasting, table: Any, whole: Panel, chosen: Panel, skipped: np.ndarray) -> Panel:
+    """The chosen series with the known covariates of future rows; `whole` and `skipped` as in `newer_rows`.
 
     Raises `FutureError` when the rows of a series start later than the gap allows.
     """
-    rows = task.read(table, like=whole).data
+    rows = _read(task, table, whole, skipped)
     # A target among the future rows is what will be compared with the forecast: it must not be looked at.
     rows = _restricted(replace(rows, end=rows.begin), whole, chosen, "future")
     _refuse_hole(chosen, rows, 0 if task.known else task.gap)
     return extend(chosen, rows, "future")
+
+
+def _read(task: Forecasting, table: Any, whole: Panel, skipped: np.ndarray) -> Panel:
+    """The rows of a table without those of skipped series; what was mended in them is warned of."""
+    reading = task.read(table, like=whole)
+    for finding in reading.findings:
+        if finding.code != "unsorted":
+            warnings.warn(f"{finding}", ForecastWarning, stacklevel=5)
+    out = {tuple(key) for key in skipped}
+    kept = np.array([tuple(key) not in out for key in reading.data.keys], dtype=bool)
+    return reading.data if kept.all() else reading.data.select(kept)
 
 
 def _restricted(rows: Panel, whole: Panel, chosen: Panel, what: str) -> Panel:

@@ -13,7 +13,7 @@ import numpy as np
 from forecastml.data.checks import Finding
 from forecastml.errors import ConfigError, ForecastWarning
 from forecastml.learners.registry import get_learner
-from forecastml.metrics import get_metric
+from forecastml.metrics import get_metric, metric_names
 from forecastml.protocols import Candidate, Capabilities, Dataset, Fitted, Task
 from forecastml.search.ensemble import combine
 from forecastml.search.evaluate import predict_guarded
@@ -38,7 +38,7 @@ class Member:
         return get_learner(self.candidate.learner).capabilities
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class FittedModel:
     """A trained ensemble; frozen: every method returns something new.
 
@@ -54,6 +54,10 @@ class FittedModel:
     log: tuple[LogRow, ...]
     findings: tuple[Finding, ...] = ()
 
+    def __repr__(self) -> str:
+        members = ", ".join(member.candidate.name for member in self.members) or "the fallback alone"
+        return f"{type(self).__name__} of {len(self.weights)} groups ({self.task.name}), members: {members}"
+
     def leaderboard(self, metric: str | None = None) -> pd.DataFrame:
         """Every candidate and the ensemble, best first.
 
@@ -64,6 +68,9 @@ class FittedModel:
         from forecastml.data.frames import to_frame
 
         name = get_metric(metric or self.task.metric).name
+        if name not in metric_names(self.task.name):
+            known = ", ".join(metric_names(self.task.name))
+            raise ConfigError(f"metric {name!r} cannot judge {self.task.name}; use one of {known}")
         folds = max((len(row.scores.get(name, ())) for row in self.log), default=0)
         rows = sorted(self.log, key=lambda row: (np.isnan(row.loss(name)), row.loss(name)))
         blank = (float("nan"),) * folds
@@ -84,6 +91,11 @@ class FittedModel:
     def pool(self) -> Pool | None:
         """The residuals that groups share, None where there are no intervals."""
         return None
+
+    @property
+    def blind(self) -> float:
+        """The forecast of an item of which nothing is known."""
+        return float("nan")
 
     def save(self, path: str | Path) -> Path:
         """Write the model as a folder (JSON and arrays, no pickle); replaces an older model at the same place."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LABELS = {"int": int, "float": float, "bool": "True".__eq__, "text": str}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Predictor(FittedModel):
     """A trained ensemble for rows. like: a table without rows that carries columns, classes and group keys."""
 

@@ -19,8 +19,9 @@ class Prior:
 
     task: what it was prepared for; like: data without items that carry schema, frequency, time zone, category codes and
     classes; splitter: with its choices made explicit; seasons: season lengths; candidates: what is tried; weights:
-    pooled weights by candidate name; shrinkage: of group weights; pool: of residuals, None for rows; shared: pooled
-    learners by candidate name, one fitted per fold (oldest first) and a final one.
+    pooled weights by candidate name; shrinkage: of group weights; pool: of residuals, None for rows; cold: forecast of
+    a series without values; shared: pooled learners by candidate name, one fitted per fold (oldest first) and a final
+    one.
     """
 
     task: Task
@@ -31,6 +32,7 @@ class Prior:
     weights: Mapping[str, float]
     shrinkage: float
     pool: Pool | None
+    cold: float
     shared: Mapping[str, tuple[tuple[Fitted, ...], Fitted]] = field(default_factory=dict)
 
     def pooled_weights(self, names: list[str]) -> Weights:
@@ -44,7 +46,7 @@ class Prior:
         """A hash of the content, for the fingerprint of a run."""
         digest = hashlib.sha256()
         rest = (self.splitter, self.seasons, [c.name for c in self.candidates], sorted(self.weights.items()))
-        digest.update(repr((self.task, self.like.signature, rest, self.shrinkage)).encode())
+        digest.update(repr((self.task, self.like.signature, rest, self.shrinkage, self.cold)).encode())
         if self.pool is not None:
             digest.update(repr(self.pool.ratio).encode() + self.pool.profile.tobytes() + self.pool.table.tobytes())
         for name, (folds, final) in sorted(self.shared.items()):

@@ -190,7 +190,8 @@ class Facts:
     """What a learner may look at to state its space; taken from the earliest training window.
 
     items: number of series (or rows); shortest, longest: values per series (rows); seasons as in `FitContext`;
-    positive: every known target is above zero; covariates: kinds that the data has; separable: as in `Dataset`.
+    natural: the season length that the calendar suggests, 1 for none; positive: every known target is above zero;
+    covariates: kinds that the data has; separable: as in `Dataset`.
     """
 
     task: str
@@ -199,6 +200,7 @@ class Facts:
     shortest: int
     longest: int
     seasons: tuple[int, ...] = ()
+    natural: int = 1
     positive: bool = False
     covariates: frozenset[str] = frozenset()
     separable: bool = True

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from forecastml.data.checks import Finding, Reading
+from forecastml.data.checks import Reading
 from forecastml.data.doctor import diagnose
 from forecastml.data.panel import Panel, extent
 from forecastml.data.policies import Policies
@@ -139,20 +139,21 @@ class Forecasting:
         # Newer rows lie on the grid of their panel; `freq` still tells the periods that they are aggregated to.
         freq = self.freq if like is None or self.aggregate else None
         reading = read_panel(source, self.schema, like, freq, policies)
-        if like is not None:
+        if like is not None and len(like):
             return reading
         if not reading.data.lengths.any():
             raise DataError(f"column {self.target!r} holds no number at all; check the target column")
         return replace(reading, findings=(*reading.findings, *diagnose(reading.data, self.gap + self.horizon)))
 
-    def check(self, source: Any) -> tuple[Finding, ...]:
-        """Everything that is wrong with a table or looks wrong, without raising for it."""
+    def check(self, source: Any) -> Reading:
+        """Everything that is wrong with a table or looks wrong, without raising for it; without data when it could not
+        be read so far."""
         from forecastml.data.frames import check_panel
 
         reading = check_panel(source, self.schema, self.freq, self.policies)
         if reading.data is None:
-            return reading.findings
-        return (*reading.findings, *diagnose(reading.data, self.gap + self.horizon))
+            return reading
+        return replace(reading, findings=(*reading.findings, *diagnose(reading.data, self.gap + self.horizon)))
 
     def cut(self, data: Panel, most_folds: Callable[[int], int]) -> Cut:
         """Rolling origins with every "auto" made explicit, and the seasons."""
@@ -211,6 +212,8 @@ class Forecasting:
 
     def facts(self, data: Panel, cut: Cut) -> Facts:
         """What learners may look at to state their spaces, from the earliest training window."""
+        from forecastml.data.calendar import natural_seasons
+
         window = earliest(data, cut.folds)
         lengths = window.lengths[window.lengths > 0]
         covariates = [kind for kind in ("known", "past", "static") if getattr(data.schema, kind)]
@@ -222,6 +225,7 @@ class Forecasting:
             shortest=int(lengths.min(initial=0)),
             longest=int(lengths.max(initial=0)),
             seasons=cut.seasons,
+            natural=1 if self.season is not None else (*natural_seasons(data.frequency), 1)[0],
             positive=bool(len(smallest)) and bool(np.nanmin(smallest) > 0),
             covariates=frozenset(covariates),
         )

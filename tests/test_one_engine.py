@@ -80,7 +80,7 @@ def test_the_ensemble_is_never_worse_than_its_best_member(load, task):
     model = fm.fit(load(as_frame=True).frame, task, "balanced")
     board = model.leaderboard().set_index("learner")
     members = board[(board.index != "ensemble") & (board["state"] == "ok")]
-    assert len(members) >= 4
+    assert len(members) >= 3
     assert board.loc["ensemble", "loss"] <= members["loss"].min() + 1e-12
     assert members["loss"].min() < members.loc["dummy", "loss"]
 
@@ -142,3 +142,37 @@ def test_metrics_belong_to_tasks():
         fm.Regression(metric="mase")
     with pytest.raises(ConfigError, match="cannot judge forecasting"):
         fm.Forecasting(horizon=1, metric="log_loss")
+
+
+def test_labels_of_a_file_are_read_as_they_are_written(tmp_path):
+    table = load_wine(as_frame=True).frame
+    for texts, expected in ((["01", "1", "2"], ["01", "1", "2"]), (["7", "10", "9"], [7, 9, 10])):
+        table.assign(target=[texts[k] for k in table["target"]]).to_csv(tmp_path / "t.csv", index=False)
+        model = fm.fit(tmp_path / "t.csv", fm.Classification(target="target"), "fast")
+        assert sorted(model.predict(tmp_path / "t.csv")["prediction"].unique()) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target": lambda t: np.where(t["target"] > 0, "prediction", "no")}, "named 'prediction'"),
+        ({"clinic": lambda t: [None, *["a"] * (len(t) - 1)]}, "'clinic' is empty in 1 rows"),
+        ({"w": 0.0}, "0 in every row"),
+    ],
+)
+def test_what_would_be_read_wrongly_is_refused(change, message):
+    table = load_wine(as_frame=True).frame.assign(clinic="a", w=1.0).assign(**change)
+    with pytest.raises(DataError, match=message):
+        fm.fit(table, fm.Classification(target="target", group="clinic", weight="w"), "fast")
+
+
+def test_prediction_needs_the_features_alone():
+    table = load_wine(as_frame=True).frame.assign(w=1.0)
+    model = fm.fit(table, fm.Classification(target="target", weight="w"), "fast")
+    bare = model.predict(table.drop(columns=["target", "w"]))
+    odd = table.assign(w=np.nan, target="unknown")
+    pd.testing.assert_frame_equal(model.predict(odd), bare)
+    huge = table.assign(target=table["target"] + 2**60)
+    assert set(fm.fit(huge, fm.Classification(target="target"), "fast").predict(huge)["prediction"]) == {
+        2**60 + k for k in range(3)
+    }

@@ -13,6 +13,7 @@ from forecastml.data.calendar import (
     parse_frequency,
     series_frequencies,
     to_ordinals,
+    to_text,
     to_times,
     voted,
 )
@@ -23,6 +24,8 @@ from forecastml.data.rows import Rows, first_and_last
 from forecastml.data.schema import Frequency, Schema
 from forecastml.data.zones import to_local, to_utc
 
+#: A period with less than this share of the usual number of values is told.
+SPARSE = 0.8
 #: What becomes of a numeric covariate: one column each, named so.
 SUFFIXES = ("sum", "mean", "min", "max")
 _UNITS = ("day", "business_day", "month_start", "month_end", "integer")
@@ -118,7 +121,30 @@ def aggregated(rows: Rows, how: str, periods: Periods, like: Panel | None) -> tu
     keep[stays], target[stays] = True, np.nan
     coarse = counted(coarse.put({rows.schema.target: target}))
     done = f"{alias(periods.frequency, periods.phase)} by {how}"
-    return coarse.kept(keep), [ends.finding(rows, int(keep.sum()), done), *_coarser(fine, periods)]
+    findings = [ends.finding(rows, int(keep.sum()), done), *_coarser(fine, periods)]
+    if how == "sum":
+        count = np.bincount(run[~np.isnan(rows.target) | rows.masked], minlength=len(starts))
+        findings += _sparse(
+            coarse.put({rows.schema.target: count.astype(np.float64)}), keep & ~np.isnan(target), periods
+        )
+    return coarse.kept(keep), findings
+
+
+def _sparse(counted_rows: Rows, whole: np.ndarray) -> list[Finding]:
+    """A finding about periods whose sum is of far fewer values than usual in the series, and therefore too small.
+
+    counted_rows: a row per period with its number of values in place of the target; whole: periods to look at.
+    """
+    begin, end = counted_rows.bounds()
+    usual = np.array([np.median(counted_rows.target[a:b]) if b > a else 0.0 for a, b in zip(begin, end, strict=True)])
+    few = np.flatnonzero(whole & (counted_rows.target < SPARSE * usual[counted_rows.series]))
+    if not len(few):
+        return []
+    where = counted_rows.series[few]
+    named = counted_rows.named(where, lambda first: [f"at {t}" for t in to_text(counted_rows.times[few[first]])])
+    message = f"{len(few)} periods are sums of far fewer values than usual, and so too small: {named}"
+    remedy = "add the missing rows, or aggregate by 'mean'"
+    return [Finding("sparse_periods", "alert", message, counted_rows.only(where), "", len(few), remedy)]
 
 
 def expanded(schema: Schema, categories: dict[str, tuple[str, ...]]) -> Schema:

@@ -29,6 +29,7 @@ CODES = {
     "negative_weight": "Weights are 0 or more",
     "duplicates": "A series has one row per time",
     "aggregated": "Rows have the frequency wanted",
+    "sparse_periods": "Periods are sums of as many rows as usual",
     "frequency": "The time column has a frequency",
     "mixed_frequency": "All series have one frequency",
     "off_grid": "Times lie on the grid of the frequency",

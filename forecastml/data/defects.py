@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from forecastml.data.calendar import to_text
+from forecastml.data.calendar import DAY, to_text
 from forecastml.data.checks import Finding
 from forecastml.data.rows import Rows, first_and_last
 
@@ -118,6 +118,8 @@ def without_duplicates(rows: Rows, policy: str) -> tuple[Rows, list[Finding]]:
     message, severity, remedy = f"{len(same)} rows repeat a time of their series", "fixed", "nothing need be done"
     if policy == "error":
         severity, remedy = "error", "sum or drop them first, or name all key columns as series"
+        if rows.tz is None and rows.times.dtype.kind == "M" and (rows.times[same].astype(np.int64) % DAY).any():
+            remedy += "; if clocks went back there, name the time zone (timezone)"
         if not rows.schema.series:
             remedy = "name the columns that tell the series apart as series, or sum the rows first"
     else:

@@ -37,6 +37,8 @@ _DATE_FORMATS = tuple(
     for day in ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%m-%d-%Y", "%d-%m-%Y")
     for clock in ("", " %H:%M", " %H:%M:%S")
 )
+#: Rows are of several series when there are fewer distinct times than this share of them.
+MOST_REPEAT = 0.75
 _ZONED = re.compile(r":\d\d(\.\d+)?\s*(Z|[+-]\d\d(:?\d\d)?)$")
 
 #: Times as datetime64[us] (UTC when they have a zone) or int64, their zone, the rows that cannot be read, and the
@@ -63,7 +65,7 @@ def read_panel(
     column names that cannot be used.
     """
     reading = _read(source, schema, like, freq, policies or Policies())
-    refuse(reading.findings, future=like is not None)
+    refuse(reading.findings, future=like is not None and len(like) > 0)
     return reading
 
 
@@ -158,7 +160,7 @@ def _read(source: Any, schema: Schema, like: Panel | None, freq: str | int | Non
     try:
         table = _load(source, schema, like)
         findings: list[Finding] = []
-        detect = like is None and policies.duplicates == "error"
+        detect = like is None
         if detect and not schema.series and _times_repeat(table[schema.time]):
             chosen = _separating(source, table, schema)
             if chosen:
@@ -180,7 +182,9 @@ def _read(source: Any, schema: Schema, like: Panel | None, freq: str | int | Non
 
 def _load(source: Any, schema: Schema, like: Panel | None) -> Columns:
     """The columns that have a role, one array each; with `like` some may be absent."""
-    required = schema.columns if like is None else (*schema.series, schema.time, *schema.known)
+    # Only what continues series may lack their target; a panel without series lends its grid to new ones.
+    continued = like is not None and len(like) > 0
+    required = (*schema.series, schema.time, *schema.known) if continued else schema.columns
     opened = open_source(source, {*schema.series, *schema.group})
     missing = [name for name in required if name not in opened.names]
     if missing:
@@ -247,7 +251,8 @@ def _in_zone(rows: Rows, timezone: str) -> Rows:
 
 
 def _times_repeat(times: pa.Array) -> bool:
-    return pc.count_distinct(times).as_py() < len(times) - times.null_count
+    """Whether most times repeat: a few that do are doubled rows of one series, not several series."""
+    return pc.count_distinct(times).as_py() < MOST_REPEAT * (len(times) - times.null_count)
 
 
 def _separating(source: Any, table: Columns, schema: Schema) -> tuple[str, ...]:

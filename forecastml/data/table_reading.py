@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +20,10 @@ from forecastml.errors import DataError
 
 #: Texts of the two truth values, in order.
 _TRUTH = ("False", "True")
+#: A whole number as it is usually written: "01" is text.
+_WHOLE = re.compile(r"-?(0|[1-9]\d*)")
+#: The column of predictions, beside one per class.
+PREDICTION = "prediction"
 
 
 def read_table(source: Any, columns: RowColumns, like: Table | None = None) -> Reading:
@@ -50,26 +56,34 @@ def read_rows(source: Any, columns: RowColumns, like: Table) -> Table:
 
 def _read(source: Any, columns: RowColumns, like: Table | None, required: bool) -> tuple[Table, list[Finding]]:
     """The rows as they are; `required`: target and weight must be there."""
-    opened = open_source(source, set(columns.group))
+    labels = {columns.target} if columns.labels else set()
+    opened = open_source(source, {*columns.group, *labels})
     schema = columns.schema(list(opened.names)) if like is None else like.schema
     optional = () if required else (schema.target, schema.weight)
     missing = [name for name in schema.columns if name not in opened.names and name not in optional]
     if missing:
         raise DataError(missing_columns(missing, opened.names, source))
-    table = opened.read([name for name in schema.columns if name in opened.names])
+    table = opened.read(
+        [name for name in schema.columns if name in opened.names and (required or name not in optional)]
+    )
     rows = len(next(iter(table.values())))
     if not rows:
         raise DataError("the table has no rows")
     x, findings = _features(table, schema)
     classes, kind = (like.classes, like.kind) if like is not None else ((), "")
-    if schema.target not in table:
+    if not required:
         y = np.full(rows, np.nan)
     elif columns.labels:
-        classes, kind, y = _labels(schema.target, table[schema.target], classes, kind)
+        written = isinstance(source, str | os.PathLike)
+        classes, kind, y = _labels(schema.target, table[schema.target], (classes, kind), written)
     else:
         y = _numbers(schema.target, table[schema.target])
     weight = _weight(schema.weight, table) if schema.weight in table else None
-    group, keys = distinct_keys([key_codes(name, table[name]) for name in schema.group], rows)
+    codes = {name: key_codes(name, table[name]) for name in schema.group}
+    for name, (code, _) in codes.items():
+        if (code < 0).any():
+            raise DataError(f"group column {name!r} is empty in {(code < 0).sum()} rows; give every row a group")
+    group, keys = distinct_keys(list(codes.values()), rows)
     return Table(x, y, group, keys, schema, weight, classes, kind), findings
 
 
@@ -103,36 +117,52 @@ def _numbers(name: str, array: pa.Array) -> np.ndarray:
     raise DataError(f"column {name!r} holds {what}, not numbers, in {len(bad.rows)} rows; correct or clear these cells")
 
 
-def _labels(name: str, array: pa.Array, known: tuple[str, ...], kind: str) -> tuple[tuple[str, ...], str, np.ndarray]:
-    """The classes in order, what they were, and the position of each row's class (NaN: none, or not among `known`)."""
+def _labels(
+    name: str, array: pa.Array, known: tuple[tuple[str, ...], str], written: bool
+) -> tuple[tuple[str, ...], str, np.ndarray]:
+    """The classes in order, what they were, and the position of each row's class (NaN: none).
+
+    known: the classes and their kind, empty when they are to be found; written: the text is that of a file, in which
+    whole numbers cannot be told from text otherwise.
+    """
     array = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
-    found = "text"
+    kind = "text"
     if pa.types.is_boolean(array.type):
-        found, texts = "bool", pc.if_else(array, *reversed(_TRUTH))
-    elif pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
+        kind, texts = "bool", pc.if_else(array, *reversed(_TRUTH))
+    elif pa.types.is_integer(array.type):
+        kind, texts = "int", array.cast(pa.string())
+    elif pa.types.is_floating(array.type):
         given = np.array(array.cast(pa.float64()).to_numpy(zero_copy_only=False))
         whole = bool((np.isnan(given) | (given == np.trunc(given))).all())
-        found = "int" if whole else "float"
+        kind = "int" if whole else "float"
         texts = pa.array([None if np.isnan(v) else str(int(v) if whole else float(v)) for v in given], pa.string())
     elif is_text(array) or pa.types.is_null(array.type):
         texts = array.cast(pa.string())
     else:
         raise DataError(f"target column {name!r} holds {array.type}, not labels; convert it to text")
-    if not known:
-        distinct = [text for text in pc.unique(texts).to_pylist() if text]
-        known = tuple(sorted(distinct, key=float if found in ("int", "float") else str))
-        kind = found
-    place = {text: float(i) for i, text in enumerate(known)}
-    return known, kind, np.array([place.get(text, np.nan) for text in texts.to_pylist()])
+    classes, known_kind = known
+    distinct = [text for text in pc.unique(texts).to_pylist() if text]
+    if kind == "text" and written and distinct and all(_WHOLE.fullmatch(text) for text in distinct):
+        kind = "int"
+    if not classes:
+        numeric = {"int": int, "float": float}.get(kind, str)
+        classes, known_kind = tuple(sorted(distinct, key=numeric)), kind
+        if PREDICTION in classes:
+            raise DataError(f"a class of {name!r} is named {PREDICTION!r}, as a column of the result is; rename it")
+    elif strange := [text for text in distinct if text not in classes]:
+        raise DataError(f"class {strange[0]!r} in column {name!r} is not one of those prepared: {', '.join(classes)}")
+    place = {text: float(i) for i, text in enumerate(classes)}
+    return classes, known_kind, np.array([place.get(text, np.nan) for text in texts.to_pylist()])
 
 
 def _weight(name: str, table: dict[str, pa.Array]) -> np.ndarray:
     weight = _numbers(name, table[name])
     wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
     if len(wrong):
-        raise DataError(
-            f"weight {name!r} is negative or missing in {len(wrong)} rows, first row {wrong[0]}; give 0 or more"
-        )
+        where = f"in {len(wrong)} rows, first row {wrong[0]}"
+        raise DataError(f"weight {name!r} is negative or missing {where}; give 0 or more")
+    if not weight.any():
+        raise DataError(f"weight {name!r} is 0 in every row, so that nothing counts; give weights above 0")
     return weight
 
 

@@ -94,8 +94,9 @@ class Baseline:
     capabilities = Capabilities(missing=True, cost=0.0001)
 
     def space(self, facts: Facts) -> Sequence[Params]:
-        """One entry per season length for the seasonal ones, none without a season; a single empty one otherwise."""
-        return [{"season_length": m} for m in facts.seasons] if self.seasonal else [{}]
+        """One entry per season length for the seasonal ones (else the calendar's); a single empty one otherwise."""
+        usual = (facts.natural,) if 1 < facts.natural < facts.longest else ()
+        return [{"season_length": m} for m in facts.seasons or usual] if self.seasonal else [{}]
 
     def fit(self, train: Panel, params: Params, context: FitContext) -> BaselineForecaster:
         """Read all rows of `train`. season_length: default the first of the context, 1 when it has none."""

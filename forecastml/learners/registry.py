@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Iterable
 
@@ -53,7 +54,9 @@ def get_learner(name: str) -> Learner:
     if name in _registered:
         return _registered[name]
     if name not in BUILT_IN:
-        raise ConfigError(f"learner {name!r} is unknown; known are {', '.join(learner_names())}")
+        near = difflib.get_close_matches(name, learner_names(), n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(f"learner {name!r} is unknown; {hint}known are {', '.join(learner_names())}")
     module, attribute = BUILT_IN[name].split(":")
     return getattr(importlib.import_module(module), attribute)()
 

@@ -22,8 +22,6 @@ R = TypeVar("R")
 REFIT_FACTOR = 1.3
 #: What a fit that starts from an earlier one costs of a first fit, roughly.
 REFITTED = 0.25
-#: No learner that states a cost per item takes more than this share of the time of a run.
-SHARE = 0.4
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Plan:
 
     round_size: candidates asked at a time, the same for every number of workers; learners: name -> learner; size,
     items: of the training data, for estimates of cost; patience: the most seconds that a candidate may take by its
-    learner's declared cost per item (None: no such limit).
+    learner's declared cost per item, share: the most of the time of a limited run (None: no such limit).
     """
 
     strategy: Strategy
@@ -79,6 +77,7 @@ class Plan:
     size: int
     items: int
     patience: float | None = None
+    share: float | None = None
     round_size: int = 4
 
 
@@ -205,10 +204,10 @@ def _left_out(
         return f"budget: needs about {4 * needed:.0f} s by its declared cost, {allowed:.0f} s are left"
     needed = learner.capabilities.item_cost * plan.items * fits(learner, folds)
     if budget.seconds is not None:
-        allowed = min(allowed, SHARE * budget.seconds)
+        allowed = min(allowed, (plan.share or 1.0) * budget.seconds)
         remedy = "give more time"
     else:
-        allowed = min(allowed, plan.patience or math.inf)
+        allowed = min(allowed, math.inf if plan.patience is None else plan.patience)
         remedy = f"allow {learner.name} by name, or give a time limit"
     if needed > allowed:
         return f"budget: needs about {needed:.0f} s by its declared cost, {allowed:.0f} s are its share; {remedy}"
