@@ -313,3 +313,44 @@ def test_a_prior_for_another_task_is_refused():
     for other in (fm.Forecasting(horizon=3, series="unique_id"), fm.Forecasting(horizon=6, series="unique_id", gap=1)):
         with pytest.raises(ConfigError, match="prepare it again"):
             fm.fit(table, other, "fast", prior)
+
+
+def test_rows_of_skipped_series_are_ignored_later():
+    table = monthly(6)
+    ended = (table["unique_id"] == "003") & (table["ds"] > "2018-01-01")
+    now, later = table["ds"] <= "2020-06-01", table["ds"] > "2020-06-01"
+    task = fm.Forecasting(horizon=6, series="unique_id", stale="skip")
+    model = fm.fit(table[now & ~ended], task, "fast")
+    assert model.status().set_index("unique_id").loc["003", "state"] == "skipped"
+    moved = model.append(table[later])
+    assert "003" not in set(moved.forecast()["unique_id"])
+    assert moved.status().set_index("unique_id").loc["003", "state"] == "skipped"
+
+
+def test_what_is_mended_in_newer_rows_is_warned_of():
+    table = monthly(3)
+    now, later = table["ds"] <= "2020-06-01", table["ds"] > "2020-06-01"
+    task = fm.Forecasting(horizon=6, series="unique_id", duplicates="last")
+    model = fm.fit(table[now], task, "fast")
+    twice = pd.concat([table[later], table[later].iloc[[0]]])
+    with pytest.warns(ForecastWarning, match="repeat a time"):
+        model.append(twice)
+
+
+def test_a_future_that_reaches_differently_far_is_forecast_as_far_as_all_reach():
+    history, future = daily_with_price(series=3, days=90, future=7)
+    first = (history["store"] == "s0") & (history["ds"] > history["ds"].max() - pd.Timedelta(days=2))
+    future = pd.concat([history[first].drop(columns="y"), future])
+    task = fm.Forecasting(horizon=7, series="store", known="price")
+    model = fm.fit(history[~first], task, fm.Config.preset("fast", allow="ridge"))
+    assert model.forecast(future).groupby("store").size().tolist() == [7, 7, 7]
+
+
+def test_a_model_says_what_it_is_in_a_line(model):
+    text = repr(model)
+    assert "\n" not in text and len(text) < 500 and model.members[0].candidate.name in text
+
+
+def test_a_metric_of_another_task_is_refused(model):
+    with pytest.raises(ConfigError, match="cannot judge forecasting"):
+        model.leaderboard("accuracy")

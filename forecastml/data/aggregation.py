@@ -124,9 +124,8 @@ def aggregated(rows: Rows, how: str, periods: Periods, like: Panel | None) -> tu
     findings = [ends.finding(rows, int(keep.sum()), done), *_coarser(fine, periods)]
     if how == "sum":
         count = np.bincount(run[~np.isnan(rows.target) | rows.masked], minlength=len(starts))
-        findings += _sparse(
-            coarse.put({rows.schema.target: count.astype(np.float64)}), keep & ~np.isnan(target), periods
-        )
+        found = coarse.put({rows.schema.target: count.astype(np.float64)})
+        findings += _sparse(found, keep & ~np.isnan(target))
     return coarse.kept(keep), findings
 
 

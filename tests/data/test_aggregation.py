@@ -225,3 +225,13 @@ def test_what_cannot_be_aggregated():
     clash = Schema(target="y", time="ds", series=("id",), known=("x",), static=("x_sum",))
     with pytest.raises(ConfigError, match="'x_sum' is given as known and as static"):
         read_panel(series().assign(x=1.0, x_sum=2.0), clash, freq="W", policies=Policies(aggregate="sum"))
+
+
+def test_a_period_with_far_fewer_rows_is_told():
+    frame = pd.DataFrame({"id": "a", "ds": pd.date_range("2024-01-01", periods=70), "y": 10.0})
+    found = read_panel(frame.drop(index=range(15, 21)), SCHEMA, freq="W", policies=Policies(aggregate="sum"))
+    (sparse,) = [finding for finding in found.findings if finding.code == "sparse_periods"]
+    assert (sparse.severity, sparse.count) == ("alert", 1) and "2024-01-21" in sparse.message
+    whole = read_panel(frame, SCHEMA, freq="W", policies=Policies(aggregate="sum"))
+    mean = read_panel(frame.drop(index=range(15, 21)), SCHEMA, freq="W", policies=Policies(aggregate="mean"))
+    assert not [f for r in (whole, mean) for f in r.findings if f.code == "sparse_periods"]

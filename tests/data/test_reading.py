@@ -474,3 +474,25 @@ def test_a_category_that_comes_later_changes_no_code_before():
     np.testing.assert_array_equal(early.past[:4], late.past[:4])
     assert early.categories["mood"] == ("b", "d")
     assert late.categories["mood"] == ("b", "d", "a", "c")
+
+
+def test_series_are_found_beside_a_few_true_duplicates():
+    days = pd.date_range("2024-01-01", periods=60)
+    frame = pd.concat([pd.DataFrame({"sku": f"s{k}", "ds": days, "y": np.arange(60.0)}) for k in range(5)])
+    doubled = pd.concat([frame, frame.iloc[[3, 70]]], ignore_index=True)
+    schema = Schema(target="y", time="ds")
+    for policy in ("error", "sum"):
+        found = check_panel(doubled, schema, policies=Policies(duplicates=policy))
+        assert found.data.schema.series == ("sku",)
+        (twice,) = [finding for finding in found.findings if finding.code == "duplicates"]
+        assert twice.count == 2
+    assert read_panel(doubled, schema, policies=Policies(duplicates="sum")).data.values(0)[3] == 6.0
+
+
+def test_a_doubled_row_of_one_series_is_no_second_series():
+    days = pd.date_range("2024-01-01", periods=200)
+    frame = pd.DataFrame({"ds": days, "y": 1.0, "promo": np.arange(200) % 2})
+    twice = pd.concat([frame, frame.iloc[[7]].assign(promo=0)], ignore_index=True)
+    found = check_panel(twice, Schema(target="y", time="ds"))
+    assert [finding.code for finding in found.findings if finding.severity == "error"] == ["duplicates"]
+    assert len(found.data) == 1

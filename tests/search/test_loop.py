@@ -36,7 +36,8 @@ def run(learners, panel, budget=None, deadline=None, executor=None, **choices):
     by_name = {learner.name: learner for learner in learners}
     candidates = tuple(Candidate(learner.name, {"by": float(i)}) for i, learner in enumerate(learners))
     limits = (budget or Budget(), executor or Serial())
-    plan = Plan(Portfolio(candidates), *limits, by_name.__getitem__, size=320, items=8, round_size=2)
+    shares = {name: choices.pop(name) for name in ("patience", "share") if name in choices}
+    plan = Plan(Portfolio(candidates), *limits, by_name.__getitem__, size=320, items=8, round_size=2, **shares)
     return search(plan, make_evaluation(panel, deadline, **choices), lambda trials, done: None)
 
 
@@ -152,3 +153,14 @@ def test_a_learner_of_a_script_can_be_killed_too(panel):
 def test_budgets_must_be_positive():
     with pytest.raises(ConfigError, match="seconds"):
         Budget(seconds=0)
+
+
+def test_declared_costs_per_item_leave_out_what_is_out_of_proportion(panel):
+    dear, cheap = Shift("dear", item_cost=10.0), Shift("cheap")
+    (left_out, ran) = run([dear, cheap], panel, patience=60.0)
+    assert (left_out.state, ran.state) == ("skipped", "ok")
+    assert "allow dear by name" in left_out.error
+    assert [trial.state for trial in run([dear, cheap], panel)] == ["ok", "ok"]
+    limited = {"budget": Budget(seconds=500.0), "deadline": Deadline.after(500.0)}
+    assert [trial.state for trial in run([dear, cheap], panel, share=0.1, **limited)] == ["skipped", "ok"]
+    assert [trial.state for trial in run([dear, cheap], panel, share=None, **limited)] == ["ok", "ok"]
