@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from forecastml.cli import main
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 
@@ -22,3 +25,16 @@ def shared_data() -> Callable[[str], tuple[Path, dict]]:
         return path.resolve(), json.loads((SHARED / "datasets.json").read_text(encoding="utf-8"))[name]
 
     return find
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """The command line: `run("train", ...)` -> exit code, stdout, stderr."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["forecastml", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        return done.value.code or 0, *capsys.readouterr()
+
+    return command

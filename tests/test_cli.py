@@ -28,19 +28,6 @@ def sales(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """`run("train", ...)` -> exit code, stdout, stderr."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["forecastml", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            main()
-        return done.value.code or 0, *capsys.readouterr()
-
-    return command
-
-
 @pytest.fixture(scope="module")
 def model(sales, tmp_path_factory) -> Path:
     task = forecastml.Forecasting(horizon=7, target="sales", time="date", series=("store", "item"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +10,10 @@ import pandas as pd
 import pytest
 
 import forecastml as fm
-from forecastml.cli import main
 from forecastml.data.checks import CODES
 from tests.tables import daily_with_price
 
 COLUMNS = ["--target", "y", "--time", "ds", "--series", "store"]
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """`run("check", ...)` -> exit code, stdout, stderr."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["forecastml", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            main()
-        return done.value.code or 0, *capsys.readouterr()
-
-    return command
 
 
 @pytest.fixture(scope="module")
