@@ -196,9 +196,10 @@ class Holdout:
         return self
 
     def folds(self, table: Table) -> list[Fold]:
-        """The one fold."""
+        """The one fold; none when no group has rows enough to spare one."""
         every = max(2, round(1 / self.share))
-        return [_row_fold(table, 0, _drawn_order(table, self.seed, self.stratified) % every == 0)]
+        held = _drawn_order(table, self.seed, self.stratified) % every == every - 1
+        return [_row_fold(table, 0, held)] if held.any() else []
 
 
 def _drawn_order(table: Table, seed: int, stratified: bool) -> np.ndarray:

@@ -27,18 +27,18 @@ def test_targets_after_a_cutoff_change_nothing_before_it(preset):
     table = monthly(5)
     config = fm.Config.preset(preset)
     clean = state(table, TASK, config, None, Deadline())
-    fold = clean.folds[0]
-    ends = pd.Series(fold.cutoff, index=[key[0] for key in clean.panel.keys[fold.items]])
+    fold = clean.cut.folds[0]
+    ends = pd.Series(fold.cutoff, index=[key[0] for key in clean.data.keys[fold.items]])
     poisoned = table.copy()
     late = poisoned.groupby("unique_id").cumcount() >= poisoned["unique_id"].map(ends)
     poisoned.loc[late, "y"] = 1e9
     dirty = state(poisoned, TASK, config, None, Deadline())
     assert clean.candidates == dirty.candidates
-    assert clean.seasons == dirty.seasons
+    assert clean.cut.seasons == dirty.cut.seasons
     for candidate in clean.candidates:
         predictions = []
         for problem in (clean, dirty):
-            first = problem.folds[:1]
+            first = problem.cut.folds[:1]
             truth = Truth.stack([f.truth for f in first])
             context = Evaluation(first, truth, TASK.scorer, problem.context, np.zeros((len(truth), 1)))
             trial = evaluate(Work(candidate, get_learner(candidate.learner), context))

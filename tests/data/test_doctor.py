@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from forecastml.data.calendar import HOUR, parse_frequency, to_ordinals
 from forecastml.data.doctor import diagnose
-from forecastml.data.frames import read_panel
 from forecastml.data.panel import Panel
 from forecastml.data.schema import Frequency, Schema
+from tests.data.samples import read
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 MONTHS = parse_frequency("MS")
@@ -237,7 +237,7 @@ def test_order_of_rows_changes_nothing():
     times = pd.date_range("1990-01-01", periods=96, freq="MS")
     frame = pd.concat([pd.DataFrame({"id": str(i), "ds": times, "y": v}) for i, v in enumerate(values)])
     schema = Schema(target="y", time="ds", series=("id",))
-    sorted_, shuffled = (diagnose(read_panel(f, schema)[0], 6) for f in (frame, frame.sample(frac=1, random_state=0)))
+    sorted_, shuffled = (diagnose(read(f, schema)[0], 6) for f in (frame, frame.sample(frac=1, random_state=0)))
     assert sorted_ == shuffled
     assert the_one(sorted_, "outliers").series == "id=1"
 
@@ -356,7 +356,7 @@ def hourly(zone: str | None, start: str, end: str, freq: str = "h") -> Panel:
     random = np.random.default_rng(0)
     values = 100 + 10 * np.sin(2 * np.pi * times.hour / 24) + random.normal(size=len(times))
     frame = pd.DataFrame({"ds": times, "y": values}).drop_duplicates("ds")
-    return read_panel(frame, Schema(target="y", time="ds"))[0]
+    return read(frame, Schema(target="y", time="ds"))[0]
 
 
 @pytest.mark.parametrize("zone", ["Europe/Paris", "America/New_York", "Australia/Sydney", "Europe/London"])
@@ -418,7 +418,7 @@ def test_real_data_show_what_is_in_them(name):
         known=tuple(known),
         static=tuple(about["covariates"].get("static", ())),
     )
-    found = diagnose(read_panel(frame, schema, freq=about["freq"])[0], about["horizon"])
+    found = diagnose(read(frame, schema, freq=about["freq"])[0], about["horizon"])
     assert codes(found) == EXPECTED[name]
     if data == "bike_share":
         assert "22 at 2012-10-29" in found[0].message

@@ -336,8 +336,8 @@ def test_the_series_columns_of_public_sets_are_found(name, found, shared_data):
     assert findings[0].code == "series_detected"
 
 
-def test_rows_that_are_to_be_summed_are_not_split_into_series():
-    panel, findings = read(brands(), BARE, policies=Policies(duplicates="sum"))
+def test_rows_are_summed_over_series_that_nothing_tells_apart():
+    panel, findings = read(brands()[["ds", "y"]], BARE, policies=Policies(duplicates="sum"))
     assert panel.target.tolist() == [6.0 * i for i in range(30)]
     assert [finding.code for finding in findings] == ["unsorted", "duplicates"]
 

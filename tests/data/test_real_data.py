@@ -6,7 +6,9 @@ import pytest
 
 from forecastml.task import Forecasting
 
-STATIC = tuple("age60 educ ethnic income hhlarge workwom hval150 sstrdist sstrvol cpdist5 cpwvol5".split())
+STATIC = tuple(
+    ["age60", "educ", "ethnic", "income", "hhlarge", "workwom", "hval150", "sstrdist", "sstrvol", "cpdist5", "cpwvol5"]
+)
 WEATHER = ("weathersit", "temp", "atemp", "hum", "windspeed")
 
 
