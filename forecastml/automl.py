@@ -54,11 +54,12 @@ def fit(
     prior: Prior | None = None,
     listener: Listener | None = None,
 ) -> FittedModel:
-    """Train on a table and return one model: `leaderboard`, `forecast`, `save`.
+    """Train on a table and return one model: a `Forecaster` of series, or a `Predictor` of rows.
 
-    data: pandas, polars or Arrow table, or the path of a CSV or Parquet file or Parquet folder, one row per series
-    and time; task: what to forecast; config: a preset's name ("fast", "balanced", "best") or a `Config`; prior: from
-    `prepare`, then the result of a group depends on its own rows alone; listener: called with one dict per event.
+    data: pandas, polars or Arrow table, or the path of a CSV or Parquet file or Parquet folder, for `Forecasting` one
+    row per series and time; task: what to forecast or to predict, and how that is judged; config: a preset's name
+    ("fast", "balanced", "best") or a `Config`; prior: from `prepare`, then the result of a group depends on its own
+    rows alone; listener: called with one dict per event.
     Raises `DataError` and `ConfigError` for input that cannot be used; a learner that fails is a row in the
     leaderboard.
 
@@ -137,7 +138,7 @@ def run_search(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple
         executor=_executor(config),
         learners=get_learner,
         size=problem.data.size,
-        items=len(problem.data) if problem.data.separable else problem.data.n_groups,
+        items=problem.items,
         # Under a prior what is tried must not depend on how many others there are.
         patience=None if problem.prior else config.patience,
         share=None if problem.prior else config.share,
@@ -191,8 +192,7 @@ def refit_members(
     """
     if choice is None:
         return {}, {}
-    data = problem.data
-    everyone = np.arange(len(data) if data.separable else data.n_groups)
+    data, everyone = problem.data, np.arange(problem.items)
     shared = problem.prior.shared if problem.prior else {}
     deadline = problem.context.deadline
     context = replace(problem.context, deadline=replace(deadline, at=max(deadline.at, deadline.clock() + GRACE)))
@@ -278,6 +278,6 @@ def _prior(problem: Problem, model: FittedModel, choice: Choice | None) -> Prior
         weights={t.candidate.name: float(w) for t, w in zip(choice.trials, choice.weights.pooled, strict=True)},
         shrinkage=choice.weights.shrinkage,
         pool=model.pool,
-        cold=model.blind,
+        cold=model.cold_start,
         shared=pooled,
     )

@@ -99,8 +99,6 @@ Data = Annotated[
     Path, typer.Argument(metavar="DATA", exists=True, help="CSV file, Parquet file or folder of Parquet files.")
 ]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", exists=True, help="Folder of a saved model.")]
-
-
 Out = Annotated[Path, typer.Option(help="Folder to write to.")]
 Horizon = Annotated[int, typer.Option(min=1, help="Steps to forecast.")]
 LogJson = Annotated[bool, typer.Option("--log-json", help="Progress as JSON lines on stderr.")]
@@ -220,9 +218,9 @@ def forecast(
     if not isinstance(trained, fm.Forecaster):
         raise ConfigError(f"{model} is a model of rows, not of series; use it from Python: fm.load(...).predict(table)")
     with _notes():
+        trained = trained if context is None else trained.append(context)
         frame = trained.forecast(
             future=future,
-            context=context,
             horizon=horizon,
             quantiles=None if quantiles is None else numbers(quantiles, "--quantiles", float),
             # A key is one record of CSV, so that a text with a comma can be quoted.
@@ -231,10 +229,7 @@ def forecast(
     write_table(frame, out)
     print(f"{len(frame)} rows written to {out}")
     if plot is not None:
-        from forecastml.plot import plot_forecast
-
-        history = trained.panel if context is None else trained.append(context).panel
-        plot_forecast(history, frame, history.schema).savefig(plot)
+        trained.plot(frame).savefig(plot)
         print(f"plot written to {plot}")
 
 

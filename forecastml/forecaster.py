@@ -144,7 +144,7 @@ class Forecaster(FittedModel):
         return self.conformal.pool
 
     @property
-    def blind(self) -> float:
+    def cold_start(self) -> float:
         """The forecast of a series without values: the mean of the others."""
         return float(self.cold[0]) if len(self.cold) else 0.0
 

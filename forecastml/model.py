@@ -93,7 +93,7 @@ class FittedModel:
         return None
 
     @property
-    def blind(self) -> float:
+    def cold_start(self) -> float:
         """The forecast of an item of which nothing is known."""
         return float("nan")
 

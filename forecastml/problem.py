@@ -37,6 +37,11 @@ class Problem:
         return self.reading.data
 
     @property
+    def items(self) -> int:
+        """How many items a fitted object serves: series, or groups of rows."""
+        return len(self.data) if self.data.separable else self.data.n_groups
+
+    @property
     def season_length(self) -> int:
         """The primary season length in steps, 1 for none."""
         return (*self.cut.seasons, 1)[0]

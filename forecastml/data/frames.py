@@ -160,8 +160,7 @@ def _read(source: Any, schema: Schema, like: Panel | None, freq: str | int | Non
     try:
         table = _load(source, schema, like)
         findings: list[Finding] = []
-        detect = like is None
-        if detect and not schema.series and _times_repeat(table[schema.time]):
+        if like is None and not schema.series and _times_repeat(table[schema.time]):
             chosen = _separating(source, table, schema)
             if chosen:
                 findings.append(_detected(chosen))
@@ -176,7 +175,7 @@ def _read(source: Any, schema: Schema, like: Panel | None, freq: str | int | Non
     if rows is None or not len(rows):
         return Reading(None, tuple(findings), np.empty((0, len(schema.series)), dtype=object))
     reading = place(rows, like, freq, policies)
-    found = [_with_columns(f, source, table, schema) if detect else f for f in reading.findings]
+    found = [_with_columns(f, source, table, schema) if like is None else f for f in reading.findings]
     return replace(reading, findings=(*findings, *found))
 
 

@@ -91,9 +91,9 @@ def _features(table: dict[str, pa.Array], schema: Schema) -> tuple[np.ndarray, l
     unusable = [name for name in schema.known if is_text(table[name]) or pa.types.is_temporal(table[name].type)]
     if unusable:
         named = ", ".join(map(repr, unusable[:5]))
+        kind = "text" if is_text(table[unusable[0]]) else str(table[unusable[0]].type)
         raise DataError(
-            f"columns {named} hold {table[unusable[0]].type}, not numbers; encode them as numbers, or name "
-            "the columns to use as features"
+            f"columns {named} hold {kind}, not numbers; encode them as numbers, or name the columns to use as features"
         )
     x = np.column_stack([_numbers(name, table[name]) for name in schema.known])
     findings = []
@@ -105,7 +105,8 @@ def _features(table: dict[str, pa.Array], schema: Schema) -> tuple[np.ndarray, l
     if missing.any():
         named = ", ".join(repr(name) for name, there in zip(schema.known, missing.any(axis=0), strict=True) if there)
         message = f"{missing.sum()} cells are empty, in the columns {named}"
-        findings.append(Finding("missing_features", "alert", message, count=int(missing.sum())))
+        remedy = "fill them in; learners take the mean, or what other rows without a value had"
+        findings.append(Finding("missing_features", "alert", message, count=int(missing.sum()), remedy=remedy))
     return np.where(infinite, np.nan, x), findings
 
 

@@ -45,9 +45,8 @@ class Design:
             levels = np.unique(column[~np.isnan(column)])
             if len(levels) <= MOST_LEVELS:
                 parts += [(j, float(level)) for level in levels]
-        plain = (
-            cls(*zip(*parts, strict=True), (0.0,) * len(parts), (1.0,) * len(parts)) if parts else cls((), (), (), ())
-        )
+        sources, levels = tuple(source for source, _ in parts), tuple(level for _, level in parts)
+        plain = cls(sources, levels, (0.0,) * len(parts), (1.0,) * len(parts))
         found = []
         for k, (source, level) in enumerate(parts):
             values = plain.column(rows.x, k)
