@@ -16,11 +16,7 @@ import numpy as np
 from forecastml.budget import Deadline
 from forecastml.data.panel import Panel, extent
 from forecastml.errors import DeadlineExceeded
-
-#: A forecast that leaves the range of the history by more than this many times its width has exploded.
-EXPLOSION = 10.0
-#: Relative room for rounding.
-ROUNDING = 1e-6
+from forecastml.learners.stand_in import room
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -64,14 +60,10 @@ def quiet_and_single_threaded() -> Iterator[None]:
 
 
 def exploded(panel: Panel, ahead: np.ndarray) -> np.ndarray:
-    """Which forecasts, float64 (series, horizon), leave the range of the history by far: bool (series,).
-
-    The room is `EXPLOSION` times the width of the range, more for horizons that are longer than the history.
-    """
+    """Which forecasts (series, horizon) leave the range of the history by more than `room`: bool (series,)."""
     low, high = extent(panel)
-    longer = ahead.shape[1] / np.maximum(panel.lengths, 1)
-    room = EXPLOSION * (high - low) * np.maximum(1.0, longer) + ROUNDING * np.maximum(np.abs(low), np.abs(high))
-    inside = (ahead >= (low - room)[:, None]) & (ahead <= (high + room)[:, None])
+    around = room(low, high, panel.lengths, ahead.shape[1]).T
+    inside = (ahead >= low[:, None] - around) & (ahead <= high[:, None] + around)
     return ~inside.all(axis=1)
 
 

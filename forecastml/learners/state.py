@@ -42,6 +42,11 @@ class SeriesArrays:
             tuple(status for part in parts for status in part.status),
         )
 
+    @staticmethod
+    def joined(parts: Sequence[Mapping[str, np.ndarray]], order: np.ndarray) -> dict[str, np.ndarray]:
+        """Arrays of several parts one after the other, then their rows in this order."""
+        return {name: _stacked([part[name] for part in parts])[order] for name in parts[0]}
+
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays and JSON values, for `restore`."""
         reasons = sorted(set(self.status))
