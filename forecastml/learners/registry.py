@@ -23,6 +23,7 @@ BUILT_IN = {
     "prophet": "forecastml.learners.prophet:Prophet",
     "arimax": "forecastml.learners.arima:Arimax",
     "auto_arima": "forecastml.learners.arima:AutoArima",
+    "median": "forecastml.learners.median:Median",
     "dummy": "forecastml.learners.dummy:Dummy",
     "logistic": "forecastml.learners.linear:Logistic",
 }
