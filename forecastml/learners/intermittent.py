@@ -48,18 +48,14 @@ class _Intermittent(FlatLearner):
         share = facts.demand.get(INTERMITTENT, 0.0) + facts.demand.get(LUMPY, 0.0)
         return [{}] if share >= SHARE else []
 
-    def fit_chunk(
-        self, chunk: Chunk, settings: FlatSettings, context: FitContext, previous: Memory | None
-    ) -> Memory:
+    def fit_chunk(self, chunk: Chunk, settings: FlatSettings, context: FitContext, previous: Memory | None) -> Memory:
         """Forget unknown periods, find the demands, and leave the rest to `_fitted`."""
         values, lengths = packed(chunk.values, ~np.isnan(chunk.values))
         plain = chunk.low < 0
         demand = _is_demand(values, plain)
         return {"plain": plain.astype(np.float64), **self._fitted(values, lengths, demand, previous)}
 
-    def _fitted(
-        self, values: np.ndarray, lengths: np.ndarray, demand: np.ndarray, previous: Memory | None
-    ) -> Memory:
+    def _fitted(self, values: np.ndarray, lengths: np.ndarray, demand: np.ndarray, previous: Memory | None) -> Memory:
         raise NotImplementedError
 
     def advance(self, memory: Memory, settings: FlatSettings, values: np.ndarray, lengths: np.ndarray) -> Memory:
@@ -72,9 +68,7 @@ class _Intermittent(FlatLearner):
 
     _states: tuple[str, ...] = ()
 
-    def _stepped(
-        self, memory: Memory, moved: Memory, value: np.ndarray, demand: np.ndarray, known: np.ndarray
-    ) -> None:
+    def _stepped(self, memory: Memory, moved: Memory, value: np.ndarray, demand: np.ndarray, known: np.ndarray) -> None:
         """Move the states in place over one period."""
         raise NotImplementedError
 
@@ -95,9 +89,7 @@ class Croston(_Intermittent):
         """Size over interval."""
         return np.where(memory["demands"] > 0, memory["size"] / np.maximum(memory["interval"], 1.0), 0.0)
 
-    def _fitted(
-        self, values: np.ndarray, lengths: np.ndarray, demand: np.ndarray, previous: Memory | None
-    ) -> Memory:
+    def _fitted(self, values: np.ndarray, lengths: np.ndarray, demand: np.ndarray, previous: Memory | None) -> Memory:
         sizes, counts = packed(values, demand)
         waits, _ = intervals(demand)
         level, weight = _side_by_side((sizes, waits), (counts, counts), (WEIGHTS, WEIGHTS), _weights(previous))
@@ -106,9 +98,7 @@ class Croston(_Intermittent):
         states = {"size": level[0], "interval": level[1], "since": lengths - last, "demands": counts.astype(float)}
         return {**states, "weight": weight.T.copy()}
 
-    def _stepped(
-        self, memory: Memory, moved: Memory, value: np.ndarray, demand: np.ndarray, known: np.ndarray
-    ) -> None:
+    def _stepped(self, memory: Memory, moved: Memory, value: np.ndarray, demand: np.ndarray, known: np.ndarray) -> None:
         moved["since"] += known
         begun = moved["demands"] > 0
         for name, new, weight in zip(("size", "interval"), (value, moved["since"]), memory["weight"].T, strict=True):
@@ -148,18 +138,14 @@ class TSB(_Intermittent):
         """Size times probability."""
         return memory["size"] * memory["probability"]
 
-    def _fitted(
-        self, values: np.ndarray, lengths: np.ndarray, demand: np.ndarray, previous: Memory | None
-    ) -> Memory:
+    def _fitted(self, values: np.ndarray, lengths: np.ndarray, demand: np.ndarray, previous: Memory | None) -> Memory:
         sizes, counts = packed(values, demand)
         bounds = (WEIGHTS, PROBABILITY_WEIGHTS)
         level, weight = _side_by_side((sizes, demand.astype(float)), (counts, lengths), bounds, _weights(previous))
         states = {"size": level[0], "probability": level[1], "demands": counts.astype(float)}
         return {**states, "weight": weight.T.copy()}
 
-    def _stepped(
-        self, memory: Memory, moved: Memory, value: np.ndarray, demand: np.ndarray, known: np.ndarray
-    ) -> None:
+    def _stepped(self, memory: Memory, moved: Memory, value: np.ndarray, demand: np.ndarray, known: np.ndarray) -> None:
         error = value - moved["size"]
         step = np.where(moved["demands"] > 0, memory["weight"][:, 0] * error, error)
         moved["size"] += np.where(demand, step, 0.0)
@@ -191,9 +177,7 @@ class _Aggregated(_Intermittent):
             count += there
         return total / count
 
-    def _fitted(
-        self, values: np.ndarray, lengths: np.ndarray, demand: np.ndarray, previous: Memory | None
-    ) -> Memory:
+    def _fitted(self, values: np.ndarray, lengths: np.ndarray, demand: np.ndarray, previous: Memory | None) -> Memory:
         sizes = self._sizes(np.rint(mean_interval(demand)).astype(np.int64))
         total, weight = np.full(sizes.shape, np.nan), np.full(sizes.shape, np.nan)
         low, high = np.full(len(lengths), WEIGHTS[0]), np.full(len(lengths), WEIGHTS[1])
@@ -209,9 +193,7 @@ class _Aggregated(_Intermittent):
         states = {"total": total.T.copy(), "part": np.zeros(bucket.shape), "since": np.zeros(len(lengths))}
         return {**states, "bucket": bucket, "weight": weight.T.copy()}
 
-    def _stepped(
-        self, memory: Memory, moved: Memory, value: np.ndarray, demand: np.ndarray, known: np.ndarray
-    ) -> None:
+    def _stepped(self, memory: Memory, moved: Memory, value: np.ndarray, demand: np.ndarray, known: np.ndarray) -> None:
         moved["since"] += known
         part = moved["part"] + np.where(known, value, 0.0)[:, None]
         full = known[:, None] & (moved["since"][:, None] % memory["bucket"] == 0)
