@@ -23,7 +23,7 @@ VALUES = (2, 3, 4, 6, 8, 12, 18, 26, 39, 52)
 #: Seasons that are tried; one season is the seasonal naive's.
 SEASONS = (2, 3, 4, 6, 8)
 #: Seasons of the median: an odd number, so that it is a value that occurred; few, so that it follows a change of level.
-MEDIAN_SEASONS = 5
+MEDIAN_SEASONS = 3
 
 
 def checked_window(name: str, window: int | None) -> int | None:
