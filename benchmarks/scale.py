@@ -93,7 +93,7 @@ def preset_run(preset: str, allow: str, values: np.ndarray) -> Callable[[], None
         }
     )
     task = fm.Forecasting(horizon=HORIZON, series="unique_id")
-    config = fm.Config.preset(preset, **({"allow": allow} if allow else {}))
+    config = fm.Config.preset(preset, **({"allow": allow.split(",")} if allow else {}))
     return lambda: fm.fit(table, task, config).forecast()
 
 
