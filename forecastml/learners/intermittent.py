@@ -81,7 +81,7 @@ class Croston(_Intermittent):
     """
 
     name = "croston"
-    capabilities = Capabilities(missing=True, cost=0.001)
+    capabilities = Capabilities(missing=True, cost=0.0005)
     # since: periods after the last demand; demands: number of them that the level rests on, 0 for none.
     _states = ("size", "interval", "since", "demands")
 
@@ -131,7 +131,7 @@ class TSB(_Intermittent):
     """
 
     name = "tsb"
-    capabilities = Capabilities(missing=True, cost=0.001)
+    capabilities = Capabilities(missing=True, cost=0.0005)
     _states = ("size", "probability", "demands")
 
     def level(self, memory: Memory, settings: FlatSettings) -> np.ndarray:
@@ -161,7 +161,7 @@ class _Aggregated(_Intermittent):
     all (series, levels). since: periods since the fit.
     """
 
-    capabilities = Capabilities(missing=True, cost=0.002)
+    capabilities = Capabilities(missing=True, cost=0.0005)
     _states = ("total", "part", "since")
 
     def _sizes(self, largest: np.ndarray) -> np.ndarray:
@@ -222,7 +222,7 @@ class IMAPA(_Aggregated):
     """
 
     name = "imapa"
-    capabilities = Capabilities(missing=True, cost=0.004)
+    capabilities = Capabilities(missing=True, cost=0.0015)
 
     def _sizes(self, largest: np.ndarray) -> np.ndarray:
         """1 up to the rounded mean interval, at most `MOST_LEVELS`."""

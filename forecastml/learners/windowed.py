@@ -65,7 +65,7 @@ class WindowAverage(FlatLearner):
     """
 
     name = "window_average"
-    capabilities = Capabilities(missing=True, cost=0.001)
+    capabilities = Capabilities(missing=True, cost=0.0005)
     settings_type = WindowSettings
 
     def level(self, memory: Memory, settings: WindowSettings) -> np.ndarray:
@@ -100,7 +100,7 @@ class SeasonalWindowAverage(VectorisedLearner):
     """
 
     name = "seasonal_window_average"
-    capabilities = Capabilities(missing=True, cost=0.001)
+    capabilities = Capabilities(missing=True, cost=0.0005)
     settings_type = SeasonalWindowSettings
 
     def space(self, facts: Facts) -> Sequence[Params]:
