@@ -191,7 +191,8 @@ class Facts:
 
     items: number of series (or rows); shortest, longest: values per series (rows); seasons as in `FitContext`;
     natural: the season length that the calendar suggests, 1 for none; positive: every known target is above zero;
-    covariates: kinds that the data has; separable: as in `Dataset`.
+    covariates: kinds that the data has; separable: as in `Dataset`; demand: share of the series in each class of demand
+    ("smooth", "erratic", "intermittent", "lumpy"), of those that have one.
     """
 
     task: str
@@ -204,6 +205,7 @@ class Facts:
     positive: bool = False
     covariates: frozenset[str] = frozenset()
     separable: bool = True
+    demand: Mapping[str, float] = field(default_factory=dict)
 
 
 class Fitted(Protocol):

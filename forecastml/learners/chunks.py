@@ -67,11 +67,14 @@ def windows(panel: Panel, history: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     It is the first known value of the last `history` up to the last known one; all are 0 for a series without any.
     """
     rows = np.flatnonzero(~np.isnan(panel.target))
-    padded = np.append(rows, -1)
+    if not len(rows):
+        return tuple(np.zeros(len(panel), np.int64) for _ in range(3))
     after = np.searchsorted(rows, panel.end)
     some = after > np.searchsorted(rows, panel.begin)
-    first = np.searchsorted(rows, np.maximum(panel.begin, padded[after - 1] + 1 - history))
-    begin = padded[first]
+    # Where a series has no known value these point to another's, and the result is not used.
+    last = rows[np.maximum(after - 1, 0)]
+    first = np.searchsorted(rows, np.maximum(panel.begin, last + 1 - history))
+    begin = rows[np.minimum(first, len(rows) - 1)]
     return tuple(np.where(some, a, 0) for a in (begin - panel.begin, panel.end - begin, after - first))
 
 
