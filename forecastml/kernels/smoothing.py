@@ -100,39 +100,38 @@ class Sums:
             np.add(self.logs, np.log(np.ascontiguousarray(self.product)), out=self.logs)
             self.product[...] = 1.0
 
-    def geometric(self, known: np.ndarray) -> np.ndarray:
-        """The squares with multiplicative errors; inf where a mean is not positive."""
+    def of(self, error: str, values: np.ndarray) -> np.ndarray:
+        """The squares with additive ("A") or multiplicative errors; inf where a mean of the latter is not positive."""
+        if error == "A":
+            return self.squares
+        known = np.maximum((~np.isnan(values)).sum(axis=0), 1)
         logs = self.logs + np.log(self.product)
         return np.where(self.lowest > 0, self.relative * np.exp(2.0 * logs / known), np.inf)
 
 
-def roll(
-    form: str,
-    values: np.ndarray,
-    lengths: np.ndarray,
-    parameters: np.ndarray,
-    state: np.ndarray,
-    errors: str | None = None,
-) -> np.ndarray:
-    """Run the recursion over the first `lengths[i]` values of each series: squares, float64 (errors, C, N).
+def roll(form: str, values: np.ndarray, lengths: np.ndarray, parameters: np.ndarray, state: np.ndarray) -> np.ndarray:
+    """Run the recursion over the first `lengths[i]` values of each series: squares of the form, float64 (C, N).
 
-    parameters (4, C, N); state (2 + m, C, N) is moved in place to the last of these values; errors: "A", "M" or "AM",
-    default the form's own. What overflows ends as inf or NaN in the result.
+    parameters (4, C, N); state (2 + m, C, N) is moved in place to the last of these values. What overflows ends as
+    inf or NaN in the result.
     """
-    errors = form[0] if errors is None else errors
+    return run(form, values, lengths, parameters, state, form[0]).of(form[0], values)
+
+
+def run(
+    form: str, values: np.ndarray, lengths: np.ndarray, parameters: np.ndarray, state: np.ndarray, errors: str
+) -> Sums:
+    """`roll`, for the sums of errors "A", "M" or both, "AM"."""
     sums = Sums.zero(errors, state.shape[1:])
     for first, last, n in spans(lengths):
         _advance(form, values[first:last, :n], parameters[..., :n], state[..., :n], sums.first(n), first)
     turned = np.arange(len(state) - 2)[:, None] + lengths
     if len(turned):
         state[2:] = np.take_along_axis(state[2:], turned[:, None, :] % len(turned), axis=0)
-    known = np.maximum((~np.isnan(values)).sum(axis=0), 1)
-    return np.stack([sums.squares if error == "A" else sums.geometric(known) for error in errors])
+    return sums
 
 
-def _advance(
-    form: str, values: np.ndarray, parameters: np.ndarray, state: np.ndarray, sums: Sums, first: int
-) -> None:
+def _advance(form: str, values: np.ndarray, parameters: np.ndarray, state: np.ndarray, sums: Sums, first: int) -> None:
     """`roll` over steps in which all series run; the first of them is step `first` of the series."""
     alpha, beta, gamma, phi = parameters
     level, trend, seasons = state[0], state[1], state[2:]

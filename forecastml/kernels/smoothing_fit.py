@@ -26,7 +26,7 @@ LOWEST, HIGHEST = 1e-4, 1.0 - 1e-4
 #: Steps in time whose derivatives are multiplied in one go.
 BLOCK = 16
 #: Damping at first, after a step that helped (times), after one that did not (times), and its least.
-DAMPING, LOOSER, TIGHTER, LEAST_DAMPING = 1e-2, 0.1, 6.0, 1e-7
+DAMPING, LOOSER, TIGHTER, LEAST_DAMPING = 1e-1, 0.1, 6.0, 1e-7
 #: A column has converged when its next step promises less than this in n log(squares).
 LEAST_GAIN = 0.01
 #: Order of the derivatives: four shares, level, trend, then the seasons.
@@ -102,9 +102,7 @@ class Columns:
         """These columns (mask, or positions of which the lengths never increase)."""
         lengths = self.lengths[columns]
         values = np.ascontiguousarray(self.values[: lengths.max(initial=0), columns])
-        return replace(
-            self, values=values, lengths=lengths, known=self.known[columns], has=self.has.take(columns)
-        )
+        return replace(self, values=values, lengths=lengths, known=self.known[columns], has=self.has.take(columns))
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,10 +20,10 @@ from forecastml.learners.chunks import Chunk
 #: Trials times series per kernel call, and columns times derivatives: arrays of so many numbers stay in the cache.
 CELLS, WIDE_CELLS = 8192, 16384
 #: Trials are every combination of these shares: alpha, beta / alpha, gamma / (1 - alpha), place of phi in its range.
-GRID = ((0.05, 0.2, 0.5, 0.85), (0.02, 0.15), (0.03, 0.25), (0.25, 0.8))
+GRID = ((0.05, 0.2, 0.5, 0.85), (0.1,), (0.1,), (0.8,))
 #: So many points of the grid are followed, each the best one with its alpha, for so many rounds before the better one
 #: of them goes on.
-STARTS, TRIAL_ROUNDS = 2, 3
+STARTS, TRIAL_ROUNDS = 2, 2
 #: Further rounds of a fit and of a refit, which has its earlier parameters.
 ROUNDS, REFIT_ROUNDS = 14, 6
 #: Where a refit begins with a form that the series was too short for before.
@@ -95,13 +95,18 @@ def _begin(request: Request, chunk: Chunk, at: list[int], found: Found, previous
     tries = shares.shape[1]
     columns = _columns(request, chunk, forms, np.repeat(series, tries), np.repeat(form, tries))
     begun = np.repeat(starts[trended[form], :, series].T, tries, axis=1)
-    point, squares = _descended(
-        request, columns, Point(shares.transpose(0, 2, 1).reshape(4, -1), begun), TRIAL_ROUNDS
-    )
+    point, squares = _descended(request, columns, Point(shares.transpose(0, 2, 1).reshape(4, -1), begun), TRIAL_ROUNDS)
     squares = np.where(np.isfinite(squares), squares, np.inf).reshape(-1, tries)
     best = np.argmin(squares, axis=1)
     everyone = np.arange(len(series))
-    _keep(request, chunk, found, (series, np.array(at)[form]), point.take(everyone * tries + best), squares[everyone, best])
+    _keep(
+        request,
+        chunk,
+        found,
+        (series, np.array(at)[form]),
+        point.take(everyone * tries + best),
+        squares[everyone, best],
+    )
 
 
 def _finish(request: Request, chunk: Chunk, at: list[int], found: Found, rounds: int) -> None:
@@ -117,7 +122,12 @@ def _finish(request: Request, chunk: Chunk, at: list[int], found: Found, rounds:
 
 
 def _keep(
-    request: Request, chunk: Chunk, found: Found, place: tuple[np.ndarray, np.ndarray], point: Point, squares: np.ndarray
+    request: Request,
+    chunk: Chunk,
+    found: Found,
+    place: tuple[np.ndarray, np.ndarray],
+    point: Point,
+    squares: np.ndarray,
 ) -> None:
     found.shares[:, *place], found.start[: len(point.start), *place] = point.shares, point.start
     known = chunk.known[place[0]]
@@ -158,7 +168,8 @@ def _coarse(request: Request, forms: list[str], chunk: Chunk, starts: np.ndarray
         parameters = parameters_of([f"A{t}{forms[0][-1]}" for t in here], trials)
         parameters = np.repeat(parameters, len(chunk), axis=2)
         state = np.ascontiguousarray(starts[(here != "N").astype(int)].transpose(1, 0, 2))
-        parts.append(smoothing.roll(f"AAd{forms[0][-1]}", chunk.values, chunk.lengths, parameters, state, errors))
+        sums = smoothing.run(f"AAd{forms[0][-1]}", chunk.values, chunk.lengths, parameters, state, errors)
+        parts.append(np.stack([sums.of(error, chunk.values) for error in errors]))
     squares = np.concatenate(parts, axis=1)
     squares = np.where(np.isfinite(squares), squares, np.inf)
     best = [_best(points[:, trend == f[1:-1]], squares[errors.index(f[0])][trend == f[1:-1]]) for f in forms]
