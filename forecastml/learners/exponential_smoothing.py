@@ -139,7 +139,7 @@ class SmoothingFamily(VectorisedLearner):
     """What learners of exponential smoothing share.
 
     Memory, one row per series: "weight" (forms), "odds" (forms * 4) of the shares of `kernels.smoothing_fit`,
-    "variance" (forms) of errors or relative errors, "behind" (forms), AICc behind the best; "state" (rows) of the
+    "variance" (forms) of errors or relative errors, "criterion", the best AICc; "behind" (forms), AICc behind it; "state" (rows) of the
     selected form, or (forms * rows) of all.
 
     forms_in_memory: their order there; behind: forms further behind the best, in AICc, have no say.
@@ -219,6 +219,7 @@ class SmoothingFamily(VectorisedLearner):
             "weight": weight,
             "odds": (shares / (1.0 - shares)).transpose(1, 2, 0).reshape(n, -1),
             "variance": np.where(weight > 0, variance, 0.0),
+            "criterion": criterion.min(axis=1),
             "behind": np.where(np.isfinite(behind), behind, FAR_BEHIND),
             "state": self._packed(states, weight),
         }
@@ -332,7 +333,7 @@ class ExponentialSmoothing(SmoothingFamily):
             n = len(arrays["origin"])
             level = arrays["state"].reshape(n, len(ADDITIVE), -1)[:, 0, 0]
             unbounded = {"low": np.full(n, -np.inf), "high": np.full(n, np.inf), "level": level}
-            zeros = {name: np.zeros(n) for name in ("rows", "error", "errors", "replaced")}
+            zeros = {name: np.zeros(n) for name in ("rows", "error", "errors", "replaced", "criterion")}
             blank = {"variance": np.full((n, len(ADDITIVE)), np.nan), "behind": np.zeros((n, len(ADDITIVE)))}
             arrays = {**arrays, **unbounded, **zeros, **blank}
             settings = {name: values[name] for name in ("combine", "season_length")}
