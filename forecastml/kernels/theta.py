@@ -33,12 +33,12 @@ ZOOMS = (0.02, 0.005)
 #: What is tried around the best alpha, in steps of a zoom.
 AROUND = np.array([-3.0, -2.0, -1.0, 1.0, 2.0, 3.0])
 #: The errors of the first steps do not count: a line through so few points says nothing.
-SKIPPED = 3
+SKIPPED = 1
 #: With fewer known values alpha and w are not estimated but SIMPLE.
 LEAST = 6
 SIMPLE = (0.5, 0.0)
 #: Pulls w towards 1/2 and the first level towards half the first value, where the errors do not determine them.
-RIDGE = 1e-9
+RIDGE = 1e-3
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from forecastml.learners.vectorised import Memory, Settings, VectorisedLearner
 from forecastml.protocols import Capabilities, FitContext
 
 #: A season is looked for in series that hold so many of them.
-SEASONS = 3
+SEASONS = 2
 #: Multiplicative indices below this would blow the adjusted values up.
 LEAST_INDEX = 0.01
 
