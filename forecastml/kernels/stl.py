@@ -10,7 +10,7 @@ weights, which differ between series, enter as moments. All operations are eleme
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -34,32 +34,44 @@ class Loess:
 
 @dataclass(frozen=True)
 class SeasonPlan:
-    """How one season is taken out: its period in steps, and the smoothers of slots, trend and low-pass filter."""
+    """How one season is taken out: its length in steps, and the smoothers of slots, trend and low-pass filter.
 
-    period: int
+    length: need not be whole; the season then has as many slots as the next whole number, and series are stretched to
+    them (see `Stretch`). polish: what smooths the season from slot to slot in the end (Cleveland et al., "post-smoothing
+    of the seasonal"), None for nothing.
+    """
+
+    length: float
     seasonal: Loess
     trend: Loess
     low_pass: Loess
+    polish: Loess | None = None
 
     @classmethod
-    def of(cls, period: int, window: int, degree: int = 0, thinned: bool = True) -> SeasonPlan:
+    def of(cls, length: float, window: int, degree: int = 0, thinned: bool = True) -> SeasonPlan:
         """Windows of trend and low-pass filter as Cleveland et al. advise; thinned: computed ten times per window.
 
         window: values of a slot that its smoother sees; degree: 0 or 1, of the same.
         """
-        trend = next_odd(1.5 * period / (1.0 - 1.5 / window))
-        low_pass = next_odd(period + 1)
+        slots = int(np.ceil(length))
+        trend, low_pass = next_odd(1.5 * slots / (1.0 - 1.5 / window)), next_odd(slots + 1)
+        return cls(length, Loess(window, degree), *(Loess(w, 1, tenth(w) if thinned else 1) for w in (trend, low_pass)))
 
-        def jump(size: int) -> int:
-            return -(-size // 10) if thinned else 1
-
-        return cls(period, Loess(window, degree), Loess(trend, 1, jump(trend)), Loess(low_pass, 1, jump(low_pass)))
+    @property
+    def slots(self) -> int:
+        """Number of values of the season."""
+        return int(np.ceil(self.length))
 
 
 def next_odd(number: float) -> int:
     """The smallest odd whole number that is not below."""
     whole = int(np.ceil(number))
     return whole + 1 - whole % 2
+
+
+def tenth(window: int) -> int:
+    """A jump by which a smoother is computed ten times per window."""
+    return -(-window // 10)
 
 
 class Components(NamedTuple):
@@ -74,19 +86,45 @@ class Components(NamedTuple):
 
 
 def stl(values: np.ndarray, plan: SeasonPlan, inner: int = 2, outer: int = 0) -> Components:
-    """Trend and season of values (time, series) that hold the period twice.
+    """Trend and season of values (time, series) that hold the season twice.
 
     inner: rounds of season and trend; outer: how often these are repeated with new robustness weights.
     """
+    if plan.length != plan.slots:
+        source, back = stretch(len(values), plan.length)
+        whole = stl(values[source], replace(plan, length=float(plan.slots)), inner, outer)
+        weights = None if whole.weights is None else whole.weights[back]
+        return Components(whole.trend[back], (whole.seasonal[0][back],), weights)
     trend, weights = np.zeros_like(values), None
     for repeat in range(outer + 1):
         if repeat:
             weights = robustness(values - trend - season)
         for _ in range(inner):
             cycles = _cycles(values - trend, plan, weights)
-            season = cycles[plan.period : plan.period + len(values)] - smooth(_low_pass(cycles, plan), plan.low_pass)
+            season = cycles[plan.slots : plan.slots + len(values)] - smooth(_low_pass(cycles, plan.slots), plan.low_pass)
             trend = smooth(values - season, plan.trend, weights)
+    if plan.polish is not None:
+        season = smooth(season, plan.polish)
+        trend = smooth(values - season, plan.trend, weights)
     return Components(trend, (season,), weights)
+
+
+def stretch(n: int, length: float) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of n values on a grid of whole seasons, and back: two int64 arrays of positions.
+
+    A season of `length` steps has as many slots as the next whole number; both grids end with the last value. A slot
+    in which no value falls repeats the next one.
+    """
+    rate = np.ceil(length) / length
+    size = int(np.floor(n * rate))
+    source = np.minimum(np.ceil(np.arange(-size, 0) / rate), -1).astype(np.int64)
+    back = np.maximum(slot_numbers(np.arange(-n, 0), length), -size)
+    return n + source, size + back
+
+
+def slot_numbers(steps: np.ndarray, length: float) -> np.ndarray:
+    """The number of the slot, counted on over the seasons, that each step falls in: int64 like steps."""
+    return np.floor(steps * (np.ceil(length) / length)).astype(np.int64)
 
 
 def mstl(
@@ -241,7 +279,7 @@ def _drawn(computed: np.ndarray, grid: np.ndarray, jump: int, beyond: int) -> np
 
 def _cycles(values: np.ndarray, plan: SeasonPlan, weights: np.ndarray | None) -> np.ndarray:
     """Every slot of the season smoothed over its cycles, one cycle further at both ends: (time + 2 * period, series)."""
-    m = plan.period
+    m = plan.slots
     whole, rest = divmod(len(values), m)
     found = np.empty((whole + 3, m, values.shape[1]))
 
@@ -258,10 +296,10 @@ def _cycles(values: np.ndarray, plan: SeasonPlan, weights: np.ndarray | None) ->
     return found.reshape(-1, values.shape[1])[: len(values) + 2 * m]
 
 
-def _low_pass(cycles: np.ndarray, plan: SeasonPlan) -> np.ndarray:
+def _low_pass(cycles: np.ndarray, period: int) -> np.ndarray:
     """Moving averages of the period, twice, and of three: (time + 2 * period, series) -> (time, series)."""
     average = cycles
-    for width in (plan.period, plan.period, 3):
+    for width in (period, period, 3):
         until = np.cumsum(average, axis=0)
         until[width:] -= until[:-width].copy()
         average = until[width - 1 :] / width

@@ -17,6 +17,7 @@ BUILT_IN = {
     "seasonal_average": "forecastml.learners.baseline:SeasonalAverage",
     "drift": "forecastml.learners.baseline:Drift",
     "exponential_smoothing": "forecastml.learners.exponential_smoothing:ExponentialSmoothing",
+    "mstl": "forecastml.learners.mstl:Mstl",
     "ridge": "forecastml.learners.linear:Ridge",
     "elastic_net": "forecastml.learners.linear:ElasticNet",
     "light_gbm": "forecastml.learners.boosting:LightGBM",
