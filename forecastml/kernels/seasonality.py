@@ -149,6 +149,14 @@ def autocorrelation(matrix: np.ndarray, lags: int) -> np.ndarray:
     return total / np.where(total[0] > 0, total[0], 1.0)
 
 
+def correlates(matrix: np.ndarray, m: int) -> np.ndarray:
+    """The 90 % test of the M competitions on the autocorrelation at lag m: bool (series,)."""
+    count = (~np.isnan(matrix)).sum(axis=0)
+    correlation = autocorrelation(matrix, m)
+    bound = M_COMPETITION_BOUND * np.sqrt((1.0 + 2.0 * _total(correlation[1:m] ** 2)) / np.maximum(count, 1))
+    return np.abs(correlation[m]) > bound
+
+
 def season_evidence(matrix: np.ndarray, m: int) -> np.ndarray:
     """How strongly each series supports season length m: a standard normal score under no season, (series,).
 
@@ -241,11 +249,7 @@ def _naive2(matrix: np.ndarray, m: int, horizon: int) -> np.ndarray:
 
 def _passes_test(matrix: np.ndarray, known: np.ndarray, m: int) -> np.ndarray:
     """The 90 % test on the autocorrelation at lag m; False where a multiplicative index cannot be had."""
-    count = known.sum(axis=0)
-    correlation = autocorrelation(matrix, m)
-    bound = M_COMPETITION_BOUND * np.sqrt((1.0 + 2.0 * _total(correlation[1:m] ** 2)) / np.maximum(count, 1))
-    positive = ~(matrix <= 0).any(axis=0)
-    return (np.abs(correlation[m]) > bound) & (count >= 3 * m) & positive
+    return correlates(matrix, m) & (known.sum(axis=0) >= 3 * m) & ~(matrix <= 0).any(axis=0)
 
 
 def _window_sums(values: np.ndarray, m: int) -> np.ndarray:

@@ -101,7 +101,9 @@ def stl(values: np.ndarray, plan: SeasonPlan, inner: int = 2, outer: int = 0) ->
             weights = robustness(values - trend - season)
         for _ in range(inner):
             cycles = _cycles(values - trend, plan, weights)
-            season = cycles[plan.slots : plan.slots + len(values)] - smooth(_low_pass(cycles, plan.slots), plan.low_pass)
+            season = cycles[plan.slots : plan.slots + len(values)] - smooth(
+                _low_pass(cycles, plan.slots), plan.low_pass
+            )
             trend = smooth(values - season, plan.trend, weights)
     if plan.polish is not None:
         season = smooth(season, plan.polish)

@@ -93,9 +93,7 @@ class Mstl(VectorisedLearner):
     def fit(self, train: Panel, params: Params, context: FitContext) -> VectorisedForecaster:
         """Fit every series that has a value."""
         settings = self.settings_type.of(self.name, params, context)
-        seasons = tuple(
-            calendar_period(int(m), train.frequency) if m == int(m) else m for m in settings.seasons
-        )
+        seasons = tuple(calendar_period(int(m), train.frequency) if m == int(m) else m for m in settings.seasons)
         return self._fit(train, replace(settings, seasons=seasons), context, None)
 
     def fit_chunk(self, chunk: Chunk, settings: Settings, context: FitContext, previous: Memory | None) -> Memory:

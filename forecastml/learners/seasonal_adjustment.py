@@ -114,7 +114,7 @@ def last_cycle(season: np.ndarray, length: float) -> np.ndarray:
 
 
 def seasons_ahead(table: np.ndarray, length: float, steps: np.ndarray) -> np.ndarray:
-    """The season at steps (0 = the first after the fit), int64 (time, series): table (series, slots) -> (time, series)."""
+    """The season at steps, int64 (time, series), 0 the first after the fit: table (series, slots) -> like steps."""
     at = slot_numbers(steps, length) % table.shape[1]
     return np.take_along_axis(table.T, at, axis=0)
 
