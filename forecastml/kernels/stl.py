@@ -95,7 +95,7 @@ def stl(values: np.ndarray, plan: SeasonPlan, inner: int = 2, outer: int = 0) ->
         whole = stl(values[source], replace(plan, length=float(plan.slots)), inner, outer)
         weights = None if whole.weights is None else whole.weights[back]
         return Components(whole.trend[back], (whole.seasonal[0][back],), weights)
-    trend, weights = np.zeros_like(values), None
+    trend, season, weights = np.zeros_like(values), np.zeros_like(values), None
     for repeat in range(outer + 1):
         if repeat:
             weights = robustness(values - trend - season)
@@ -280,7 +280,7 @@ def _drawn(computed: np.ndarray, grid: np.ndarray, jump: int, beyond: int) -> np
 
 
 def _cycles(values: np.ndarray, plan: SeasonPlan, weights: np.ndarray | None) -> np.ndarray:
-    """Every slot of the season smoothed over its cycles, one cycle further at both ends: (time + 2 * period, series)."""
+    """Every slot of the season smoothed over its cycles, a cycle further at both ends: (time + 2 * period, series)."""
     m = plan.slots
     whole, rest = divmod(len(values), m)
     found = np.empty((whole + 3, m, values.shape[1]))
