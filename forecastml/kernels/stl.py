@@ -37,8 +37,8 @@ class SeasonPlan:
     """How one season is taken out: its length in steps, and the smoothers of slots, trend and low-pass filter.
 
     length: need not be whole; the season then has as many slots as the next whole number, and series are stretched to
-    them (see `Stretch`). polish: what smooths the season from slot to slot in the end (Cleveland et al., "post-smoothing
-    of the seasonal"), None for nothing.
+    them (see `stretch`). polish: what smooths the season from slot to slot in the end ("post-smoothing of the seasonal"
+    in Cleveland et al.), None for nothing.
     """
 
     length: float
@@ -134,7 +134,7 @@ def mstl(
 ) -> Components:
     """Trend and seasons of values (time, series), each season found in turn without the others, shortest first.
 
-    A single season needs no second round.
+    plans: one at least. A single season needs no second round.
     """
     seasons = [np.zeros_like(values)] * len(plans)
     adjusted = values

@@ -12,7 +12,7 @@ from forecastml.data.panel import Panel
 from forecastml.errors import ConfigError
 from forecastml.learners.chunks import Chunk
 from forecastml.learners.regressors import calendar_period
-from forecastml.learners.seasonal_adjustment import adjusted, growing, season_plans, seasons_ahead
+from forecastml.learners.seasonal_adjustment import Adjustment, growing, seasons_ahead
 from forecastml.learners.stand_in import kept_inside, moved_on, stood_in
 from forecastml.learners.vectorised import Memory, Settings, VectorisedForecaster, VectorisedLearner
 from forecastml.protocols import Capabilities, Facts, FitContext, Params
@@ -25,11 +25,12 @@ CYCLES, MOST_VALUES = 10, 40_000
 @dataclass(frozen=True)
 class MstlSettings(Settings):
     """seasons: lengths in steps, shortest first; model: name of the learner of the seasonally adjusted values; window:
-    values of a slot that the smoother of the shortest season sees, odd; log: "auto", "always" or "never"."""
+    values of a slot that the smoother of the shortest season sees, odd, None where each series chooses; log: one of
+    `LOG`."""
 
     seasons: tuple[float, ...] = ()
     model: str = "dynamic_optimized_theta"
-    window: int = 7
+    window: int | None = None
     log: str = "auto"
 
     @classmethod
@@ -44,13 +45,13 @@ class MstlSettings(Settings):
         if any(m < 2 for m in seasons):
             raise ConfigError(f"{name}: seasons are {chosen['seasons']}; give lengths of 2 steps or more, [] for none")
         window = chosen["window"]
-        if window != int(window) or window < 3 or window % 2 == 0:
-            raise ConfigError(f"{name}: window is {window}; give an odd whole number from 3 on")
+        if window is not None and (window != int(window) or window < 3 or window % 2 == 0):
+            raise ConfigError(f"{name}: window is {window}; give an odd whole number from 3 on, or None")
         if chosen["log"] not in LOG:
             raise ConfigError(f"{name}: log is {chosen['log']!r}; one of {', '.join(LOG)}")
         inner_model(chosen["model"])
         primary = int(np.ceil((*seasons, 1.0)[0]))
-        return cls(primary, tuple(seasons), chosen["model"], int(window), chosen["log"])
+        return cls(primary, tuple(seasons), chosen["model"], window, chosen["log"])
 
 
 def inner_model(name: str) -> tuple[VectorisedLearner, Settings]:
@@ -69,9 +70,10 @@ class Mstl(VectorisedLearner):
     adjusted values are forecast by a learner without season, and the last cycle of each season is added again.
 
     Parameters: seasons (lengths in steps; those of the data), model (name of a learner that fits a panel in one call),
-    window (of the shortest season's smoother), log ("auto": logarithms of positive series whose season grows with the
-    level). A year of days or weeks has its true length. Gaps are filled by trend and seasons for the decomposition and
-    stay gaps for the model; a series that holds no season twice is the model's alone.
+    window (of the shortest season's smoother; by default each series chooses by how well its slots are foretold), log
+    ("auto": logarithms of positive series whose season grows with the level). A year of days or weeks has its true
+    length. Gaps are filled by trend and seasons for the decomposition and stay gaps for the model; a series that holds
+    no season twice is the model's alone.
     (Bandara, Hyndman and Bergmeir 2021, "MSTL: a seasonal-trend decomposition algorithm for time series with multiple
     seasonal patterns"; Cleveland et al. 1990.)
     """
@@ -100,7 +102,7 @@ class Mstl(VectorisedLearner):
         """Seasons of the last cycle, steps since then, whether they are of logarithms, and the model's memory."""
         logged = self._logged(chunk, settings)
         values = np.where(logged, np.log(chunk.values), chunk.values)
-        found = adjusted(chunk, values, season_plans(settings.seasons, settings.window))
+        found = Adjustment(settings.seasons, settings.window, context.horizon).adjusted(chunk, values)
         model, inner = inner_model(settings.model)
         rest = _last(found.values, found.estimated, chunk.lengths, model.history(inner))
         old = None if previous is None else _inside(previous)

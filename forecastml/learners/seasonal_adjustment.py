@@ -8,13 +8,29 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forecastml.kernels.seasonality import seasonal_indices
-from forecastml.kernels.stl import Components, Loess, SeasonPlan, mstl, next_odd, slot_numbers, tenth
+from forecastml.kernels.stl import (
+    Components,
+    Loess,
+    SeasonPlan,
+    loess_filter,
+    mstl,
+    next_odd,
+    slot_numbers,
+    stretch,
+    tenth,
+)
 from forecastml.learners.chunks import Chunk, bridged
 
 #: Rounds of season and trend; after two, trends still stand in the seasons (rolling folds of hourly series).
 INNER = 5
-#: A window that counts all cycles alike: longer seasons have few of them, to follow their changes lost on folds.
+#: A window that counts all cycles alike. Longer seasons get it: of them there are few cycles, and to follow their
+#: changes lost on folds.
 ALL_CYCLES = 100_001
+#: Windows and degrees of the smoother of the shortest season that each series chooses from; the first needs no reason.
+SMOOTHERS = ((11, 0), (3, 0), (5, 0), (7, 0), (21, 0), (ALL_CYCLES, 0), (7, 1), (11, 1), (21, 1))
+#: Another one is chosen where its error is this small beside that of the first, in a series of so many cycles; the
+#: errors of this many of them count.
+BETTER, LEAST_CYCLES, JUDGED_CYCLES = 0.95, 16, 20
 #: A season this many times longer than the next shorter one is smooth from slot to slot: it is smoothed over as many
 #: values as one `SMOOTH_SHARE`-th of it, because two or three cycles of single values are mostly noise.
 SMOOTH_RATIO, SMOOTH_SHARE = 20, 12
@@ -24,15 +40,15 @@ LEAST_KNOWN = 0.75
 PIECE = 1 << 16
 #: Seasons grow with the level where taking logarithms makes their sizes this much more even (see `growing`), as seen
 #: in this many cycles at least.
-EVENER, LEAST_CYCLES = 0.8, 4
+EVENER, GROWING_CYCLES = 0.8, 4
 
 
 @dataclass(frozen=True, eq=False)
 class Adjusted:
     """What a chunk is without its seasons.
 
-    values: float64 (time, series), NaN where unknown; first: what stands for the first row where that is unknown;
-    tables: per season the values of its last cycle, (series, slots), zeros for a series that does not hold it.
+    values: float64 (time, series), NaN where unknown; estimated: the same with the trend where unknown; tables: per
+    season the values of its last cycle, (series, slots), zeros for a series that does not hold it.
     """
 
     values: np.ndarray
@@ -40,48 +56,98 @@ class Adjusted:
     tables: tuple[np.ndarray, ...]
 
 
-def season_plans(seasons: Sequence[float], window: int) -> tuple[SeasonPlan, ...]:
-    """How seasons, shortest first, are taken out: the shortest over `window` values of a slot, others over all."""
-    plans, shorter = [], None
-    for length in seasons:
-        plan = SeasonPlan.of(length, window if shorter is None else ALL_CYCLES)
-        if shorter is not None and length >= SMOOTH_RATIO * shorter:
-            width = next_odd(length / SMOOTH_SHARE)
-            plan = replace(plan, polish=Loess(width, 1, tenth(width)))
-        plans.append(plan)
-        shorter = length
-    return tuple(plans)
+@dataclass(frozen=True)
+class Adjustment:
+    """How seasons are taken out: their lengths in steps, shortest first; window of the smoother of the shortest, None
+    where each series chooses; horizon that it is chosen for."""
+
+    seasons: tuple[float, ...]
+    window: int | None
+    horizon: int
+
+    def plans(self, count: int, window: int, degree: int) -> tuple[SeasonPlan, ...]:
+        """Of the `count` shortest seasons, the shortest with this smoother."""
+        plans = [
+            SeasonPlan.of(m, ALL_CYCLES if place else window, 0 if place else degree)
+            for place, m in enumerate(self.seasons[:count])
+        ]
+        for place in range(1, count):
+            if self.seasons[place] >= SMOOTH_RATIO * self.seasons[place - 1]:
+                width = next_odd(self.seasons[place] / SMOOTH_SHARE)
+                plans[place] = replace(plans[place], polish=Loess(width, 1, tenth(width)))
+        return tuple(plans)
+
+    @property
+    def lead(self) -> int:
+        """How many cycles of the shortest season ahead the middle of the horizon lies, 1 at least."""
+        return max(1, (1 + int(np.ceil(self.horizon / self.seasons[0]))) // 2)
+
+    def adjusted(self, chunk: Chunk, values: np.ndarray) -> Adjusted:
+        """A chunk without its seasons; values: its values, or their logarithms.
+
+        Gaps are filled by classical seasonal indices on a straight line first, by trend and seasons then, and the
+        decomposition is repeated.
+        """
+        left, estimated = values.copy(), values.copy()
+        tables = tuple(np.zeros((len(chunk), int(np.ceil(m)))) for m in self.seasons)
+        for together, count in _alike(chunk, self.seasons):
+            length = chunk.lengths[together[0]]
+            part = np.ascontiguousarray(values[:length, together])
+            filled = _filled(part, chunk.known[together], int(np.ceil(self.seasons[0])))
+            for (window, degree), some in self._smoothers(filled, count):
+                items = together[some]
+                plans = self.plans(count, window, degree)
+                found = _decomposed(np.ascontiguousarray(part[:, some]), np.ascontiguousarray(filled[:, some]), plans)
+                rest = part[:, some]
+                for table, plan, season in zip(tables, plans, found.seasonal, strict=False):
+                    rest = rest - season
+                    table[items] = last_cycle(season, plan.length).T
+                left[:length, items] = rest
+                estimated[:length, items] = np.where(np.isnan(rest), found.trend, rest)
+        return Adjusted(left, estimated, tables)
+
+    def _smoothers(self, filled: np.ndarray, count: int) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+        """Smoothers of the shortest season, and the positions of the series that each is for."""
+        shortest = self.seasons[0]
+        if self.window is not None or len(filled) < LEAST_CYCLES * shortest:
+            yield SMOOTHERS[0] if self.window is None else (self.window, 0), np.arange(filled.shape[1])
+            return
+        rough = mstl(filled, self.plans(count, *SMOOTHERS[0]), rounds=1)
+        detrended = filled - rough.trend
+        for season in rough.seasonal[1:]:
+            detrended = detrended - season
+        choice = chosen_smoothers(cycles_of(detrended, shortest), self.lead)
+        for place in np.unique(choice).tolist():
+            yield SMOOTHERS[place], np.flatnonzero(choice == place)
 
 
-def held(plans: Sequence[SeasonPlan], length: int, known: int) -> int:
-    """How many of the seasons, shortest first, a series of so many values holds twice."""
-    return sum(2 * p.length <= length and LEAST_KNOWN * 2 * p.length <= known for p in plans)
+def chosen_smoothers(cycles: np.ndarray, lead: int) -> np.ndarray:
+    """The smoother by which slots are best foretold: int64 (series,), positions in `SMOOTHERS`.
 
-
-def adjusted(chunk: Chunk, values: np.ndarray, plans: Sequence[SeasonPlan]) -> Adjusted:
-    """A chunk without its seasons; values: its values, or their logarithms.
-
-    Gaps are filled by classical seasonal indices on a straight line first, by trend and seasons then, and the
-    decomposition is repeated.
+    cycles: float64 (cycles, slots, series) without trend. What a smoother makes of the last of some cycles is compared
+    with the cycle `lead` later, for each of the last `JUDGED_CYCLES`.
     """
-    left, estimated = values.copy(), values.copy()
-    tables = tuple(np.zeros((len(chunk), plan.slots)) for plan in plans)
-    for items, count in _alike(chunk, plans):
-        length = chunk.lengths[items[0]]
-        part = np.ascontiguousarray(values[:length, items])
-        found = _decomposed(part, chunk.known[items], plans[:count])
-        seasonal = np.zeros_like(part)
-        for table, plan, season in zip(tables, plans, found.seasonal, strict=False):
-            seasonal += season
-            table[items] = last_cycle(season, plan.length).T
-        left[:length, items] = part - seasonal
-        estimated[:length, items] = np.where(np.isnan(part), found.trend, part - seasonal)
-    return Adjusted(left, estimated, tables)
+    count = len(cycles)
+    errors = np.zeros((len(SMOOTHERS), *cycles.shape[1:]))
+    for target in range(max(count - JUDGED_CYCLES, lead + 2), count):
+        seen = target - lead + 1
+        for total, (window, degree) in zip(errors, SMOOTHERS, strict=True):
+            smoother = loess_filter(seen, Loess(window, degree), 0)
+            foretold = np.zeros(cycles.shape[1:])
+            for weight, cycle in zip(smoother.weights[-1], cycles[smoother.left[-1] :], strict=False):
+                foretold += weight * cycle
+            total += np.abs(cycles[target] - foretold)
+    totals = _mean(errors, 1)
+    totals[0] *= BETTER
+    return np.argmin(totals, axis=0)
 
 
-def _alike(chunk: Chunk, plans: Sequence[SeasonPlan]) -> Iterator[tuple[np.ndarray, int]]:
-    """Positions of series that are decomposed together (equal lengths, with gaps or without), and how many seasons."""
-    counts = np.array([held(plans, n, k) for n, k in zip(chunk.lengths.tolist(), chunk.known.tolist(), strict=True)])
+def _alike(chunk: Chunk, seasons: Sequence[float]) -> Iterator[tuple[np.ndarray, int]]:
+    """Positions of series that are decomposed together (equal lengths, with gaps or without), and how many of the
+    seasons they hold twice."""
+    counts = np.zeros(len(chunk), np.int64)
+    for m in seasons:
+        counts += (2 * m <= chunk.lengths) & (LEAST_KNOWN * 2 * m <= chunk.known)
     kinds = np.stack([chunk.lengths, chunk.known < chunk.lengths, counts], axis=1)
     for length, gaps, count in np.unique(kinds[counts > 0], axis=0).tolist():
         items = np.flatnonzero((kinds == (length, gaps, count)).all(axis=1))
@@ -90,19 +156,33 @@ def _alike(chunk: Chunk, plans: Sequence[SeasonPlan]) -> Iterator[tuple[np.ndarr
             yield items[first : first + size], count
 
 
-def _decomposed(values: np.ndarray, known: np.ndarray, plans: Sequence[SeasonPlan]) -> Components:
-    """Trend and seasons of series of one length, either all with gaps or all without."""
+def _filled(values: np.ndarray, known: np.ndarray, slots: int) -> np.ndarray:
+    """Columns of one length without gaps: seasonal indices on the straight line between neighbours."""
     if known[0] == len(values):
-        return mstl(values, plans, inner=INNER)
-    slots = plans[0].slots
+        return values
     indices = seasonal_indices(values, slots, multiplicative=False)[np.arange(-len(values), 0) % slots]
-    lengths = np.full(values.shape[1], len(values))
-    filled = bridged(values - indices, lengths, known) + indices
+    return bridged(values - indices, np.full(values.shape[1], len(values)), known) + indices
+
+
+def _decomposed(values: np.ndarray, filled: np.ndarray, plans: Sequence[SeasonPlan]) -> Components:
+    """Trend and seasons; a second time where there are gaps, these being filled by the first."""
     found = mstl(filled, plans, inner=INNER)
+    gaps = np.isnan(values)
+    if not gaps.any():
+        return found
     model = found.trend
     for season in found.seasonal:
         model = model + season
-    return mstl(np.where(np.isnan(values), model, values), plans, inner=INNER)
+    return mstl(np.where(gaps, model, values), plans, inner=INNER)
+
+
+def cycles_of(values: np.ndarray, length: float) -> np.ndarray:
+    """Whole cycles of values (time, series) up to the last one: (cycles, slots, series)."""
+    slots = int(np.ceil(length))
+    if length != slots:
+        values = values[stretch(len(values), length)[0]]
+    count = len(values) // slots
+    return values[len(values) - count * slots :].reshape(count, slots, -1)
 
 
 def last_cycle(season: np.ndarray, length: float) -> np.ndarray:
@@ -127,7 +207,7 @@ def growing(chunk: Chunk, season: int) -> np.ndarray:
     """
     cycles = chunk.lengths // season
     found = np.zeros(len(chunk), dtype=bool)
-    able = (chunk.low > 0) & (cycles >= LEAST_CYCLES) & (season > 1)
+    able = (chunk.low > 0) & (cycles >= GROWING_CYCLES) & (season > 1)
     for count in np.unique(cycles[able]).tolist():
         items = np.flatnonzero(able & (cycles == count))
         begin = chunk.lengths[items] - count * season
