@@ -17,9 +17,9 @@ from forecastml.learners.stand_in import kept_inside, moved_on, stood_in
 from forecastml.learners.vectorised import Memory, Settings, VectorisedForecaster, VectorisedLearner
 from forecastml.protocols import Capabilities, Facts, FitContext, Params
 
-LOG = ("auto", "always", "never")
+LOG = ("never", "auto", "always")
 #: Cycles of the longest season that count, and most values.
-CYCLES, MOST_VALUES = 10, 40_000
+CYCLES, MOST_VALUES = 30, 40_000
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class MstlSettings(Settings):
     seasons: tuple[float, ...] = ()
     model: str = "dynamic_optimized_theta"
     window: int | None = None
-    log: str = "auto"
+    log: str = "never"
 
     @classmethod
     def of(cls, name: str, params: Params, context: FitContext) -> MstlSettings:
@@ -87,9 +87,9 @@ class Mstl(VectorisedLearner):
         return [{}]
 
     def history(self, settings: Settings) -> int:
-        """Ten cycles of the longest season; of very long ones as many as `MOST_VALUES` hold."""
+        """Thirty cycles of the longest season; of very long ones as many as `MOST_VALUES` hold."""
         model, inner = inner_model(settings.model)
-        longest = int(np.ceil((*settings.seasons, 1.0)[-1]))
+        longest = int(np.ceil((1.0, *settings.seasons)[-1]))
         return max(model.history(inner), min(CYCLES * longest, MOST_VALUES), 2 * longest)
 
     def fit(self, train: Panel, params: Params, context: FitContext) -> VectorisedForecaster:

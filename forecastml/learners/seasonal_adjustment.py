@@ -40,7 +40,7 @@ LEAST_KNOWN = 0.75
 PIECE = 1 << 16
 #: Seasons grow with the level where taking logarithms makes their sizes this much more even (see `growing`), as seen
 #: in this many cycles at least.
-EVENER, GROWING_CYCLES = 0.8, 4
+EVENER, GROWING_CYCLES = 0.5, 4
 
 
 @dataclass(frozen=True, eq=False)
