@@ -1,13 +1,17 @@
 """Exponential smoothing of many series with many parameter sets at once, one explicit step in time after the other.
 
-The nine additive-error forms of Hyndman, Koehler, Ord and Snyder, "Forecasting with Exponential Smoothing" (2008),
-table 2.2, by name: "A", the trend ("N", "A", "Ad"), the season ("N", "A", "M"). With base = level + phi * trend and
-error e = y - mu:
+The forms of Hyndman, Koehler, Ord and Snyder, "Forecasting with Exponential Smoothing" (2008), by name: the error
+("A", "M"), the trend ("N", "A", "Ad"), the season ("N", "A", "M"). With base = level + phi * trend and e = y - mu
+(table 2.2; with multiplicative errors e = mu * epsilon gives table 2.3, so that both errors share one recursion and
+differ in their likelihood alone):
 
     season   mu          level             trend                     season
     N        base        base + alpha e    phi trend + beta e
     A        base + s    base + alpha e    phi trend + beta e        s + gamma e
     M        base * s    base + alpha e/s  phi trend + beta e/s      s + gamma e/base
+
+The squares of a fit are the sum of e^2, or with multiplicative errors the sum of (e / mu)^2 times the squared geometric
+mean of mu: either way -2 log likelihood is n log(squares) and a constant (section 5.1).
 
 Arrays hold time first and series last; C is the number of parameter sets tried on each series, m the season length:
 values (T, N), NaN where unknown (its error is 0); lengths (N,), never increasing, so that the series that still run
@@ -18,13 +22,25 @@ series: neighbours change no bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-FORMS = ("ANN", "AAN", "AAdN", "ANA", "AAA", "AAdA", "ANM", "AAM", "AAdM")
+from forecastml.kernels.ragged import spans
+
+#: Additive errors, in the order in which models on disk hold them.
+ADDITIVE = ("ANN", "AAN", "AAdN", "ANA", "AAA", "AAdA", "ANM", "AAM", "AAdM")
+#: The 15 forms without those that divide additive errors by a season that may come near zero.
+STABLE = (*ADDITIVE[:6], "MNN", "MAN", "MAdN", "MNA", "MAA", "MAdA", "MNM", "MAM", "MAdM")
 #: What the heuristic start looks at: this many seasons, or this many values for a form without.
 START_SEASONS, START_VALUES = 3, 10
+#: Steps after which a product of means becomes a logarithm; scaled values as small as 1e-30 do not underflow in it.
+PRODUCT = 8
+
+
+def has_relative_errors(form: str) -> bool:
+    """Whether the form has multiplicative errors."""
+    return form[0] == "M"
 
 
 def has_trend(form: str) -> bool:
@@ -47,56 +63,98 @@ def is_multiplicative(form: str) -> bool:
     return form[-1] == "M"
 
 
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What one pass over the values adds up for these errors ("A", "M" or "AM"), each (C, N).
+
+    squares: of e; relative: of e / mu; product: of the means since logs (of the means) were last taken; lowest: the
+    smallest mean.
+    """
+
+    errors: str
+    squares: np.ndarray
+    relative: np.ndarray
+    product: np.ndarray
+    logs: np.ndarray
+    lowest: np.ndarray
+
+    @classmethod
+    def zero(cls, errors: str, shape: tuple[int, ...]) -> Sums:
+        """Before the first value."""
+        return cls(errors, np.zeros(shape), np.zeros(shape), np.ones(shape), np.zeros(shape), np.full(shape, np.inf))
+
+    def first(self, n: int) -> Sums:
+        """Views of the first n series."""
+        parts = (self.squares, self.relative, self.product, self.logs, self.lowest)
+        return Sums(self.errors, *(part[:, :n] for part in parts))
+
+    def add_relative(self, error: np.ndarray, mu: np.ndarray, part: np.ndarray, step: int) -> None:
+        """One step of a form with multiplicative errors; part is scratch."""
+        np.divide(error, mu, out=part)
+        np.multiply(part, part, out=part)
+        np.add(self.relative, part, out=self.relative)
+        np.multiply(self.product, mu, out=self.product)
+        np.minimum(self.lowest, mu, out=self.lowest)
+        if step % PRODUCT == PRODUCT - 1:
+            # The logarithm of a strided array may take another path and other bits.
+            np.add(self.logs, np.log(np.ascontiguousarray(self.product)), out=self.logs)
+            self.product[...] = 1.0
+
+    def of(self, error: str, values: np.ndarray) -> np.ndarray:
+        """The squares with additive ("A") or multiplicative errors; inf where a mean of the latter is not positive."""
+        if error == "A":
+            return self.squares
+        known = np.maximum((~np.isnan(values)).sum(axis=0), 1)
+        logs = self.logs + np.log(self.product)
+        return np.where(self.lowest > 0, self.relative * np.exp(2.0 * logs / known), np.inf)
+
+
 def roll(form: str, values: np.ndarray, lengths: np.ndarray, parameters: np.ndarray, state: np.ndarray) -> np.ndarray:
-    """Run the recursion over the first `lengths[i]` values of each series: sums of squared errors, float64 (C, N).
+    """Run the recursion over the first `lengths[i]` values of each series: squares of the form, float64 (C, N).
 
     parameters (4, C, N); state (2 + m, C, N) is moved in place to the last of these values. What overflows ends as
     inf or NaN in the result.
     """
-    squares = np.zeros(state.shape[1:])
-    for first, last, n in _spans(lengths):
-        _advance(form, values[first:last, :n], parameters[..., :n], state[..., :n], squares[:, :n], first)
+    return run(form, values, lengths, parameters, state, form[0]).of(form[0], values)
+
+
+def run(
+    form: str, values: np.ndarray, lengths: np.ndarray, parameters: np.ndarray, state: np.ndarray, errors: str
+) -> Sums:
+    """`roll`, for the sums of errors "A", "M" or both, "AM"."""
+    sums = Sums.zero(errors, state.shape[1:])
+    for first, last, n in spans(lengths):
+        _advance(form, values[first:last, :n], parameters[..., :n], state[..., :n], sums.first(n), first)
     turned = np.arange(len(state) - 2)[:, None] + lengths
     if len(turned):
         state[2:] = np.take_along_axis(state[2:], turned[:, None, :] % len(turned), axis=0)
-    return squares
+    return sums
 
 
-def _spans(lengths: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """(first step, last step + 1, number of series that run) of each span in which the same series run."""
-    first = 0
-    for last in np.unique(lengths[lengths > 0]).tolist():
-        yield first, last, int(np.searchsorted(-lengths, -last, side="right"))
-        first = last
-
-
-def _advance(
-    form: str, values: np.ndarray, parameters: np.ndarray, state: np.ndarray, squares: np.ndarray, first: int
-) -> None:
+def _advance(form: str, values: np.ndarray, parameters: np.ndarray, state: np.ndarray, sums: Sums, first: int) -> None:
     """`roll` over steps in which all series run; the first of them is step `first` of the series."""
     alpha, beta, gamma, phi = parameters
     level, trend, seasons = state[0], state[1], state[2:]
     trended, damped, seasonal, product = has_trend(form), is_damped(form), is_seasonal(form), is_multiplicative(form)
     unknown = np.isnan(values)
     gaps = unknown.any(axis=1)
-    base, error, part = (np.empty(squares.shape) for _ in range(3))
+    base, error, part, mu = (np.empty(level.shape) for _ in range(4))
+    mu = mu if seasonal else base
     for t, value in enumerate(values):
         season = seasons[(first + t) % len(seasons)] if seasonal else None
         if damped:
             np.multiply(trend, phi, out=trend)
         np.add(level, trend if trended else 0.0, out=base)
-        if product:
-            np.multiply(base, season, out=error)
-            np.subtract(value, error, out=error)
-        elif seasonal:
-            np.add(base, season, out=error)
-            np.subtract(value, error, out=error)
-        else:
-            np.subtract(value, base, out=error)
+        if seasonal:
+            (np.multiply if product else np.add)(base, season, out=mu)
+        np.subtract(value, mu, out=error)
         if gaps[t]:
             np.copyto(error, 0.0, where=unknown[t])
-        np.multiply(error, error, out=part)
-        np.add(squares, part, out=squares)
+        if "A" in sums.errors:
+            np.multiply(error, error, out=part)
+            np.add(sums.squares, part, out=sums.squares)
+        if "M" in sums.errors:
+            sums.add_relative(error, np.where(unknown[t], 1.0, mu) if gaps[t] else mu, part, first + t)
         if product:
             np.divide(error, base, out=part)
             np.divide(error, season, out=error)
@@ -175,70 +233,3 @@ def _total(values: np.ndarray) -> np.ndarray:
     for value in values:
         total += value
     return total
-
-
-def improved_start(
-    form: str, values: np.ndarray, lengths: np.ndarray, parameters: np.ndarray, state: np.ndarray
-) -> np.ndarray:
-    """The state before the first value after one Gauss-Newton step towards the least squared errors: (2 + m, N).
-
-    parameters (4, N); state (2 + m, N) is where the step begins, and counts as one more observation (a ridge), which
-    also settles the direction in which level and seasons are interchangeable. The errors of the forms without
-    multiplicative seasons are linear in the state, so that one step is all there is (Hyndman et al. 2008, section 5.2
-    estimates the state with the parameters; for given parameters this is its solution). Costs (2 + m)^2 per value.
-    """
-    width = len(state)
-    gram, slope = np.zeros((width, width, len(lengths))), np.zeros((width, len(lengths)))
-    tangents = np.repeat(np.eye(width)[:, :, None], len(lengths), axis=2)
-    now = state.copy()
-    for first, last, n in _spans(lengths):
-        for t in range(first, last):
-            at = 2 + t % (width - 2) if is_seasonal(form) else 0
-            error, change = _linearised(form, values[t, :n], parameters[:, :n], (now[:, :n], tangents[..., :n]), at)
-            for i in range(width):
-                gram[i, : i + 1, :n] += change[i] * change[: i + 1]
-            slope[:, :n] += change * error
-    sound = np.isfinite(gram).all(axis=(0, 1)) & np.isfinite(slope).all(axis=0)
-    lower = np.where(sound, gram, 0.0).transpose(2, 0, 1)
-    equations = np.eye(width) + lower + np.tril(lower, -1).transpose(0, 2, 1)
-    step = np.linalg.solve(equations, -np.where(sound, slope, 0.0).T[:, :, None])
-    return state + step[:, :, 0].T
-
-
-def _linearised(
-    form: str, value: np.ndarray, parameters: np.ndarray, paths: tuple[np.ndarray, np.ndarray], at: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Error (n,) of one step and its derivative by each start value (2 + m, n); moves state and tangents in place.
-
-    paths: state (2 + m, n) and tangents (2 + m, start values, n); at: row of the season of this step, 0 for none.
-    """
-    alpha, beta, gamma, phi = parameters
-    state, tangents = paths
-    if has_trend(form):
-        state[1] *= phi
-        tangents[1] *= phi
-        state[0] += state[1]
-        tangents[0] += tangents[1]
-    known = ~np.isnan(value)
-    base, base_change = state[0].copy(), tangents[0].copy()
-    if is_multiplicative(form):
-        season, season_change = state[at].copy(), tangents[at].copy()
-        error = np.where(known, value - base * season, 0.0)
-        change = np.where(known, -(base_change * season + base * season_change), 0.0)
-        share, pull = error / season, error / base
-        state[at] += gamma * pull
-        tangents[at] += gamma * ((change - pull * base_change) / base)
-        pulled = (change - share * season_change) / season
-    else:
-        error = np.where(known, value - base - (state[at] if at else 0.0), 0.0)
-        change = np.where(known, -(base_change + (tangents[at] if at else 0.0)), 0.0)
-        share, pulled = error, change
-        if at:
-            state[at] += gamma * error
-            tangents[at] += gamma * change
-    state[0] += alpha * share
-    tangents[0] += alpha * pulled
-    if has_trend(form):
-        state[1] += beta * share
-        tangents[1] += beta * pulled
-    return error, change

@@ -1,327 +1,363 @@
-"""Exponential smoothing: up to nine forms fitted to every series of the panel together, then weighted or selected.
+"""Exponential smoothing: forms of trend, season and error fitted to every series together, then weighted or selected.
 
-Criterion: AICc = n log(SSE / n) + 2 k + 2 k (k + 1) / (n - k - 1), where k counts the variance, the smoothing
-parameters and the free start values (Hyndman et al. 2008, chapter 7). The numbers below were chosen on folds inside
-the training rows of M3 monthly, M4 weekly, M4 hourly and Australian tourism.
+Criterion: AICc = n log(squares / n) + 2 k + 2 k (k + 1) / (n - k - 1), with squares as in `kernels.smoothing`; k
+counts the variance, the smoothing parameters and the free start values (Hyndman et al. 2008, chapters 5 and 7).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
-from forecastml.data.panel import Panel
 from forecastml.errors import ConfigError
-from forecastml.kernels import smoothing
-from forecastml.kernels.smoothing import FORMS
-from forecastml.learners.baseline import NO_VALUES
-from forecastml.learners.smoothing_search import TYPICAL, Sample, fit_form, free_parameters, parameters_of
-from forecastml.learners.state import OK, SeriesArrays
-from forecastml.protocols import Capabilities, Facts, FitContext, Params, Prediction
+from forecastml.kernels import smoothing, smoothing_ahead
+from forecastml.kernels.smoothing import ADDITIVE, STABLE
+from forecastml.kernels.smoothing_fit import HIGHEST, LOWEST, Flags
+from forecastml.learners.chunks import Chunk
+from forecastml.learners.smoothing_search import TYPICAL, Found, Request, search
+from forecastml.learners.stand_in import normal_quantiles
+from forecastml.learners.vectorised import Memory, Settings, VectorisedForecaster, VectorisedLearner
+from forecastml.protocols import Capabilities, FitContext, Params
 
 COMBINE = ("weight", "select")
-#: Series fitted together.
-CHUNK = 256
-#: Only the last values count for a fit: this many, or this many seasons if that is more.
-HISTORY, HISTORY_SEASONS = 500, 10
-#: Longest season that gets all forms, and the forms beyond it.
+#: Longest season whose start values are estimated; the cost grows with the square of their number.
+LONGEST_ESTIMATED = 24
+#: Longest season that gets all forms.
 LONGEST_COMPLETE = 52
-LEAN = ("ANN", "AAdN", "ANA", "AAdA")
 #: AICc that an undamped trend must make up for: the prior odds against it are e^2 at this temperature.
 UNDAMPED_PENALTY = 16.0
-#: Weights are exp(-AICc / (2 TEMPERATURE)): plain ones (1) trust a single form too much.
+#: Weights are exp(-AICc / (2 TEMPERATURE)): plain ones (1) trust a single form too much. This and the penalty were
+#: chosen on folds inside the training rows of M3 monthly, M4 weekly, M4 hourly and Australian tourism.
 TEMPERATURE = 4.0
 #: Lighter forms are dropped.
 LEAST_WEIGHT = 0.001
 #: A form that forecasts further than this many times the largest value seen has exploded.
 EXPLOSION = 100.0
-#: Mean squared error below which a fit is perfect, for series scaled to a largest value between 0.5 and 1.
-PERFECT = 1e-24
+#: A refit leaves out a form that was further behind by more than twice what a fit allows, and counts it as nearer by
+#: this factor afterwards, so that it has its chance again after some refits.
+FORGETTING = 0.7
+#: AICc behind the best of a form that was never fitted to the end.
+FAR_BEHIND = 1e6
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What the parameters of a fit come to: combine is one of `COMBINE`; season_length is 1 for none."""
+class CombinationSettings(Settings):
+    """combine: one of `COMBINE`."""
 
-    combine: str
-    season_length: int
+    combine: str = COMBINE[0]
 
     @classmethod
-    def of(cls, params: Params, context: FitContext) -> Settings:
+    def of(cls, name: str, params: Params, context: FitContext) -> CombinationSettings:
         """Parameters checked, or `ConfigError`."""
-        unknown = sorted(set(params) - {"combine", "season_length"})
-        if unknown:
-            raise ConfigError(f"exponential_smoothing has no parameter {unknown[0]!r}; it has combine, season_length")
-        combine, season = params.get("combine", COMBINE[0]), params.get("season_length", (*context.seasons, 1)[0])
-        if combine not in COMBINE:
-            raise ConfigError(f"exponential_smoothing: combine is {combine!r}; one of {', '.join(COMBINE)}")
-        if season != int(season) or season < 1:
-            raise ConfigError(f"exponential_smoothing: season_length is {season}; give a whole number, 1 for none")
-        return cls(combine, int(season))
-
-    @property
-    def forms(self) -> tuple[str, ...]:
-        """The forms to fit; without a season the first three, and beyond `LONGEST_COMPLETE` only `LEAN`."""
-        if self.season_length > LONGEST_COMPLETE:
-            return LEAN
-        return tuple(form for form in FORMS if self.season_length > 1 or not smoothing.is_seasonal(form))
-
-    def width(self, form: str) -> int:
-        """Rows of a state of this form."""
-        return 2 + (self.season_length if smoothing.is_seasonal(form) else 0)
-
-    @property
-    def rows(self) -> int:
-        """Rows of the longest state."""
-        return max(self.width(form) for form in self.forms)
-
-    def degrees(self, form: str) -> int:
-        """Numbers that a fit of this form estimates: k of the AICc."""
-        states = 1 + smoothing.has_trend(form) + (self.season_length - 1) * smoothing.is_seasonal(form)
-        return 1 + len(free_parameters(form)) + states
-
-    def least(self, form: str) -> int:
-        """Known values that this form needs; simple smoothing takes any series."""
-        if form == "ANN":
-            return 1
-        seasons = 2 * self.season_length + 2 if smoothing.is_seasonal(form) else 0
-        return max(seasons, self.degrees(form) + 2)
+        settings = super().of(name, params, context)
+        if settings.combine not in COMBINE:
+            raise ConfigError(f"{name}: combine is {settings.combine!r}; one of {', '.join(COMBINE)}")
+        return settings
 
 
-def form_weights(criterion: np.ndarray, settings: Settings) -> np.ndarray:
-    """AICc (series, forms), inf for a form that is out, -> weights that sum to 1."""
-    undamped = [smoothing.has_trend(form) and not smoothing.is_damped(form) for form in FORMS]
-    criterion = criterion + UNDAMPED_PENALTY * np.array(undamped)
-    behind = criterion - criterion.min(axis=1, keepdims=True)
-    if settings.combine == "select":
-        return (np.arange(len(FORMS)) == np.argmin(behind, axis=1)[:, None]).astype(np.float64)
+def degrees(form: str, season_length: int) -> int:
+    """Numbers that a fit of this form estimates: k of the AICc."""
+    trended, damped, seasonal = smoothing.has_trend(form), smoothing.is_damped(form), smoothing.is_seasonal(form)
+    return 3 + 2 * trended + damped + season_length * seasonal
+
+
+def least(form: str, season_length: int) -> int:
+    """Known values that this form needs; simple smoothing takes any series."""
+    if form == "ANN":
+        return 1
+    seasons = 2 * season_length + 2 if smoothing.is_seasonal(form) else 0
+    return max(seasons, degrees(form, season_length) + 2)
+
+
+def form_weights(criterion: np.ndarray, forms: tuple[str, ...], combine: str) -> np.ndarray:
+    """AICc (series, forms), inf for a form that is out, -> weights that sum to 1, or 0 where all are out."""
+    some = np.isfinite(criterion).any(axis=1, keepdims=True)
+    behind = np.where(some, criterion - criterion.min(axis=1, keepdims=True), 0.0)
+    if combine == "select":
+        return ((np.arange(len(forms)) == np.argmin(behind, axis=1)[:, None]) & some).astype(np.float64)
     weights = np.exp(-behind / (2.0 * TEMPERATURE))
-    for least in (0.0, LEAST_WEIGHT):
-        weights = np.where(weights >= least, weights, 0.0)
-        weights = weights / _in_order(weights)[:, None]
-    return weights
-
-
-def _in_order(weights: np.ndarray) -> np.ndarray:
-    """The sum over the forms, one after the other."""
-    total = np.zeros(len(weights))
-    for form in range(weights.shape[1]):
-        total += weights[:, form]
-    return total
+    for lowest in (0.0, LEAST_WEIGHT):
+        weights = np.where(weights >= lowest, weights, 0.0)
+        total = np.zeros(len(weights))
+        for form in range(len(forms)):
+            total += weights[:, form]
+        weights = weights / total[:, None]
+    return np.where(some, weights, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
-class SmoothingForecaster:
-    """Fitted forms of every series: each array has one row per series.
+class Pairs:
+    """Forms in use, on their series: one column each, those of a series side by side.
 
-    memory: "weight" (forms), "odds" (forms * 4), "state" (forms * (2 + m)), of scaled values; "scale", a power of
-    two; "origin", grid position of the last row read.
+    season: kind of all; series, form: int64 (N,), places; has: what the forms have; parameters (4, N).
     """
 
-    settings: Settings
-    memory: SeriesArrays
+    season: str
+    series: np.ndarray
+    form: np.ndarray
+    has: Flags
+    parameters: np.ndarray
 
     @property
-    def status(self) -> tuple[str, ...]:
-        """ "ok", or "no values" for a series without a single known value."""
-        return self.memory.status
+    def recursion(self) -> str:
+        """The form that holds all others of this kind of season as special cases."""
+        return "AAd" + self.season
 
-    def predict(self, inputs: Panel, horizon: int, outputs: tuple[str, ...]) -> Prediction:
-        """The weighted forecasts of the forms; outputs other than "mean" are NaN."""
-        total, share = np.zeros((horizon, len(self.status))), np.zeros(len(self.status))
-        weights = self.memory["weight"]
-        with np.errstate(all="ignore"):
-            for form in self.settings.forms:
-                weight = weights[:, FORMS.index(form)]
-                self._add(form, np.flatnonzero(weight > 0), (total, share), weight)
-            # Simple smoothing cannot explode: it stands in where all the others did.
-            self._add("ANN", np.flatnonzero(share == 0), (total, share), np.ones(len(share)))
-            mean = (total / share * self.memory["scale"]).T
-        filled = [mean if name == "mean" else np.full_like(mean, np.nan) for name in outputs]
-        return Prediction(np.stack(filled, axis=-1).reshape(-1, len(outputs)), outputs)
+    def width(self, season_length: int) -> int:
+        """Rows of a state."""
+        return 2 + (season_length if self.season != "N" else 0)
 
-    def _add(self, form: str, series: np.ndarray, sums: tuple[np.ndarray, np.ndarray], weight: np.ndarray) -> None:
-        """Add the form's weighted forecasts of these series to sums = (total (horizon, series), share (series,))."""
-        total, share = sums
-        mean = smoothing.project(form, *self._form(form, series), len(total))
-        sound = np.isfinite(mean).all(axis=0)
-        series = series[sound]
-        total[:, series] += weight[series] * mean[:, sound]
-        share[series] += weight[series]
+    def quantiles(
+        self, mean: np.ndarray, state: np.ndarray, variance: np.ndarray, levels: tuple[float, ...]
+    ) -> np.ndarray:
+        """Of forecasts mean (horizon, N) from a state (2 + m, N), with this variance of errors (N,): (levels,
+        horizon, N)."""
+        if not levels:
+            return np.empty((0, *mean.shape))
+        if self.season == "M":
+            spread = np.sqrt(variance)
+            return smoothing_ahead.simulated(self.has.relative, self.parameters, state, spread, len(mean), levels)
+        variances = smoothing_ahead.variances(mean, self.has.relative, self.parameters, variance, len(state) - 2)
+        return normal_quantiles(mean, np.sqrt(variances), levels)
 
-    def _form(self, form: str, series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Parameters (4, series) and state (2 + m, series) of one form."""
-        at = FORMS.index(form)
-        odds = self.memory["odds"].reshape(-1, len(FORMS), 4)[series, at].T
-        state = self.memory["state"].reshape(-1, len(FORMS), self.settings.rows)[series, at]
-        state = state[:, : self.settings.width(form)].T
-        return parameters_of(form, odds), state
-
-    def append(self, data: Panel) -> SmoothingForecaster:
-        """The same parameters after the rows of `data` that follow the origin."""
-        if len(data) != len(self.status):
-            raise ConfigError(f"fitted on {len(self.status)} series, given {len(data)} to append; give the same series")
-        origin, last = self.memory["origin"], data.last_ordinal // data.frequency.step
-        skip, new = origin + 1 - data.start // data.frequency.step, np.maximum(last - origin, 0)
-        state = self.memory["state"].copy()
-        forms = state.reshape(-1, len(FORMS), self.settings.rows)
-        with np.errstate(all="ignore"):
-            for chunk in _chunks(new):
-                values = columns(data, chunk, skip[chunk], new[chunk]) / self.memory["scale"][chunk]
-                for form in self.settings.forms:
-                    at = FORMS.index(form)
-                    used = (self.memory["weight"][chunk, at] > 0) | (form == "ANN")
-                    series = chunk[used]
-                    parameters, now = self._form(form, series)
-                    moved = now[:, None].copy()
-                    smoothing.roll(form, values[:, used], new[series], parameters[:, None], moved)
-                    forms[series, at, : len(moved)] = moved[:, 0].T
-        arrays = {**self.memory.arrays, "state": state, "origin": origin + new}
-        return replace(self, memory=replace(self.memory, arrays=arrays))
-
-    def take(self, items: np.ndarray) -> SmoothingForecaster:
-        """The part for these series."""
-        return replace(self, memory=self.memory.take(items))
-
-    def stack(self, others: Sequence[SmoothingForecaster]) -> SmoothingForecaster:
-        """This and others in one; `ConfigError` when they were fitted with other settings."""
-        for other in others:
-            if other.settings != self.settings:
-                raise ConfigError(
-                    f"cannot stack {other.settings} on {self.settings}; fit them with the same parameters"
-                )
-        return replace(self, memory=self.memory.stack([other.memory for other in others]))
-
-    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Arrays and JSON values."""
-        arrays, values = self.memory.state()
-        return arrays, {**values, "combine": self.settings.combine, "season_length": self.settings.season_length}
+    @classmethod
+    def of(cls, forms: tuple[str, ...], used: np.ndarray, shares: np.ndarray) -> list[Pairs]:
+        """Of forms that are used: bool (series, forms); shares (4, series, forms); one for each kind of season."""
+        pairs = []
+        for season in dict.fromkeys(form[-1] for form in forms):
+            series, form = np.nonzero(used & np.array([f[-1] == season for f in forms]))
+            if len(series):
+                has = Flags.of([forms[f] for f in form])
+                pairs.append(cls(season, series, form, has, has.parameters(shares[:, series, form])))
+        return pairs
 
 
-class ExponentialSmoothing:
-    """Simple, Holt and Holt-Winters smoothing, damped too: forms weighted or selected per series by AICc.
+class SmoothingFamily(VectorisedLearner):
+    """What learners of exponential smoothing share.
 
-    Parameters: combine, "weight" (default) or "select"; season_length, default the first season of the context.
-    Gaps are steps with error 0. A series too short for every other form gets simple smoothing.
+    Memory, one row per series: "weight" (forms), "odds" (forms * 4) of the shares of `kernels.smoothing_fit`,
+    "variance" (forms) of errors or relative errors, "behind" (forms), AICc behind the best; "state" (rows) of the
+    selected form, or (forms * rows) of all.
+
+    forms_in_memory: their order there; behind: forms further behind the best, in AICc, have no say.
+    """
+
+    forms_in_memory: ClassVar[tuple[str, ...]]
+    behind: ClassVar[float]
+
+    def forms(self, settings: Settings) -> tuple[str, ...]:
+        """The forms that are fitted."""
+        raise NotImplementedError
+
+    def handicap(self, form: str) -> float:
+        """What this form has to make up for in the criterion."""
+        return 0.0
+
+    def rows(self, settings: Settings) -> int:
+        """Rows of the longest state."""
+        seasonal = any(map(smoothing.is_seasonal, self.forms(settings)))
+        return 2 + settings.season_length * seasonal
+
+    def fit_chunk(self, chunk: Chunk, settings: Settings, context: FitContext, previous: Memory | None) -> Memory:
+        """The forms that a series is long enough for, by a search of their own each, then weights by AICc."""
+        forms, penalty = self.forms_in_memory, self._penalty(chunk, settings)
+        shares = None
+        if previous is not None:
+            shares = np.clip(shares_of(previous, forms), LOWEST, HIGHEST)
+            out = previous["behind"] > 2.0 * self.behind
+            stuck = ~(np.isfinite(penalty) & ~out).any(axis=1, keepdims=True)
+            penalty = np.where(out & ~stuck, np.inf, penalty)
+        estimated = settings.season_length <= LONGEST_ESTIMATED
+        request = Request(forms, penalty, settings.season_length, estimated, self.behind, context.deadline.check)
+        found = search(request, chunk, shares)
+        return self._memory(chunk, settings, context, found, previous)
+
+    def _penalty(self, chunk: Chunk, settings: Settings) -> np.ndarray:
+        """What the AICc adds to the likelihood: (series, forms), inf where a form is out."""
+        known, penalty = chunk.known, np.full((len(chunk), len(self.forms_in_memory)), np.inf)
+        for f, form in enumerate(self.forms_in_memory):
+            if form not in self.forms(settings):
+                continue
+            k = degrees(form, settings.season_length)
+            allowed = known >= least(form, settings.season_length)
+            if smoothing.has_relative_errors(form) or smoothing.is_multiplicative(form):
+                allowed &= chunk.low > 0
+            correction = 2 * k * (k + 1) / np.maximum(known - k - 1, 1)
+            penalty[:, f] = np.where(allowed, 2 * k + correction + self.handicap(form), np.inf)
+        return penalty
+
+    def _memory(
+        self, chunk: Chunk, settings: Settings, context: FitContext, found: Found, previous: Memory | None
+    ) -> Memory:
+        """Weights of the forms that are sound, and where they stand after the last value."""
+        forms, m = self.forms_in_memory, settings.season_length
+        counts = np.array([degrees(form, m) - 1 for form in forms])
+        n, criterion = len(chunk), found.criterion.copy()
+        states, variance = np.zeros((n, len(forms), self.rows(settings))), np.zeros((n, len(forms)))
+        for pairs in Pairs.of(forms, np.isfinite(criterion), found.shares):
+            place, series = (pairs.series, pairs.form), pairs.series
+            state = found.start[: pairs.width(m), *place][:, None].copy()
+            values, lengths = chunk.values[:, series], chunk.lengths[series]
+            sums = smoothing.run(pairs.recursion, values, lengths, pairs.parameters[:, None], state, "AM")
+            states[*place, : len(state)] = state[:, 0].T
+            squares = np.where(pairs.has.relative, sums.relative[0], sums.squares[0])
+            variance[place] = squares / np.maximum(chunk.known[series] - counts[pairs.form], 1)
+            reach = np.abs(smoothing.project(pairs.recursion, pairs.parameters, state[:, 0], context.horizon))
+            sound = (reach <= EXPLOSION).all(axis=0) | (pairs.form == forms.index("ANN"))
+            criterion[place] = np.where(sound, criterion[place], np.inf)
+        weight = form_weights(criterion, forms, self.combine(settings))
+        behind = criterion - criterion.min(axis=1, keepdims=True)
+        if previous is not None:
+            known = np.where(np.isfinite(found.criterion), self.behind, previous["behind"])
+            behind = np.where(np.isfinite(behind), behind, known * FORGETTING)
+        shares = np.where(np.isfinite(found.criterion), found.shares, np.array(TYPICAL)[:, None, None])
+        states[weight == 0] = 0.0
+        return {
+            "weight": weight,
+            "odds": (shares / (1.0 - shares)).transpose(1, 2, 0).reshape(n, -1),
+            "variance": np.where(weight > 0, variance, 0.0),
+            "behind": np.where(np.isfinite(behind), behind, FAR_BEHIND),
+            "state": self._packed(states, weight),
+        }
+
+    def project(
+        self, memory: Memory, settings: Settings, steps: int, levels: tuple[float, ...]
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """The weighted means and quantiles of the forms; of quantiles it is their average, not those of a mixture.
+
+        (Lichtendahl, Grushka-Cockayne and Winkler 2013, "Is it better to average probabilities or quantiles?")
+        """
+        weight = memory["weight"]
+        total, share = np.zeros((1 + len(levels), steps, len(weight))), np.zeros((steps, len(weight)))
+        for pairs in self._pairs(memory):
+            state = self._state(memory, settings, pairs)
+            mean = smoothing.project(pairs.recursion, pairs.parameters, state, steps)
+            variance = memory["variance"][pairs.series, pairs.form]
+            outputs = np.concatenate([mean[None], pairs.quantiles(mean, state, variance, levels)])
+            sound = np.isfinite(mean)
+            for form in np.unique(pairs.form):
+                at = pairs.form == form
+                series = pairs.series[at]
+                part = weight[series, form] * sound[:, at]
+                share[:, series] += part
+                total[:, :, series] += np.where(sound[:, at], outputs[:, :, at], 0.0) * part
+        # Where all forms fail in the fit the frame puts simple smoothing in their place; later only their values fail.
+        nothing = np.where((weight > 0).any(axis=1), memory["level"], np.nan)
+        total = np.where(share > 0, total / share, nothing)
+        return total[0], total[1:]
+
+    def advance(self, memory: Memory, settings: Settings, values: np.ndarray, lengths: np.ndarray) -> Memory:
+        """The states of the forms in use after new values."""
+        moved = self._unpacked(memory, settings).copy()
+        for pairs in self._pairs(memory):
+            state = self._state(memory, settings, pairs)[:, None].copy()
+            new = values[:, pairs.series]
+            smoothing.roll(pairs.recursion, new, lengths[pairs.series], pairs.parameters[:, None], state)
+            moved[pairs.series, self._slot(moved, pairs), : len(state)] = state[:, 0].T
+        return {"state": moved.reshape(len(moved), -1)}
+
+    def combine(self, settings: Settings) -> str:
+        """One of `COMBINE`."""
+        return "select"
+
+    def _packed(self, states: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """What is kept of states (series, forms, rows): that of the best form."""
+        return states[np.arange(len(states)), weight.argmax(axis=1)]
+
+    def _unpacked(self, memory: Memory, settings: Settings) -> np.ndarray:
+        """States (series, slots, rows), one slot or one for every form."""
+        state = memory["state"]
+        return state.reshape(len(state), -1, self.rows(settings))
+
+    @staticmethod
+    def _slot(states: np.ndarray, pairs: Pairs) -> np.ndarray:
+        return pairs.form if states.shape[1] > 1 else np.zeros_like(pairs.form)
+
+    def _state(self, memory: Memory, settings: Settings, pairs: Pairs) -> np.ndarray:
+        """States of pairs: (2 + m, N)."""
+        states = self._unpacked(memory, settings)
+        width = pairs.width(settings.season_length)
+        return np.ascontiguousarray(states[pairs.series, self._slot(states, pairs), :width].T)
+
+    def _pairs(self, memory: Memory) -> list[Pairs]:
+        return Pairs.of(self.forms_in_memory, memory["weight"] > 0, shares_of(memory, self.forms_in_memory))
+
+
+def shares_of(memory: Memory, forms: tuple[str, ...]) -> np.ndarray:
+    """Shares (4, series, forms) of the odds in a memory."""
+    odds = memory["odds"].reshape(-1, len(forms), 4).transpose(2, 0, 1)
+    return odds / (1.0 + odds)
+
+
+def complete(forms: tuple[str, ...], lean: tuple[str, ...], season_length: int) -> tuple[str, ...]:
+    """The forms that a season allows: those without one, all, or beyond `LONGEST_COMPLETE` the lean ones."""
+    if season_length > LONGEST_COMPLETE:
+        return lean
+    return tuple(form for form in forms if season_length > 1 or not smoothing.is_seasonal(form))
+
+
+class ExponentialSmoothing(SmoothingFamily):
+    """Simple, Holt and Holt-Winters smoothing, damped too: forms with additive errors, weighted by AICc.
+
+    Parameters: combine, "weight" (default) or "select" the best; season_length, default the first season of the
+    context. Gaps are steps with error 0. A series too short for every other form gets simple smoothing. (Hyndman et
+    al. 2008; weights as in Kolassa 2011, "Combining exponential smoothing forecasts using Akaike weights".)
     """
 
     name = "exponential_smoothing"
-    capabilities = Capabilities(missing=True, cost=0.02)
+    capabilities = Capabilities(missing=True, quantiles=True, cost=0.02)
+    settings_type = CombinationSettings
+    forms_in_memory = ADDITIVE
+    #: A lighter weight than exp(-55 / (2 * 4)) is dropped.
+    behind = 55.0
 
-    def space(self, facts: Facts) -> Sequence[Params]:
-        """The primary season, then every other one that the longest series holds twice."""
-        return [{}, *({"season_length": m} for m in facts.seasons[1:] if 2 * m < facts.longest)]
+    def forms(self, settings: Settings) -> tuple[str, ...]:
+        """Without a season the first three, and beyond `LONGEST_COMPLETE` few."""
+        return complete(ADDITIVE, ("ANN", "AAdN", "ANA", "AAdA"), settings.season_length)
 
-    def fit(self, train: Panel, params: Params, context: FitContext) -> SmoothingForecaster:
-        """Fit every form to every series that is long enough for it."""
-        return _fit(train, Settings.of(params, context), context, None)
+    def handicap(self, form: str) -> float:
+        """`UNDAMPED_PENALTY`."""
+        return UNDAMPED_PENALTY * (smoothing.has_trend(form) and not smoothing.is_damped(form))
 
-    def refit(self, previous: SmoothingForecaster, train: Panel, context: FitContext) -> SmoothingForecaster:
-        """Fit again with the help of an earlier cutoff's parameters, in half the time; weights are chosen anew."""
-        if len(train) != len(previous.status):
-            raise ConfigError(f"fitted on {len(previous.status)} series, given {len(train)} to refit; fit instead")
-        odds = previous.memory["odds"].reshape(-1, len(FORMS), 4)
-        return _fit(train, previous.settings, context, odds)
+    def combine(self, settings: CombinationSettings) -> str:
+        """As set."""
+        return settings.combine
 
-    def restore(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> SmoothingForecaster:
-        """The inverse of `SmoothingForecaster.state`."""
-        return SmoothingForecaster(
-            Settings(values["combine"], values["season_length"]), SeriesArrays.restore(arrays, values)
-        )
+    def restore(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> VectorisedForecaster:
+        """The inverse of `VectorisedForecaster.state`; also of what earlier versions wrote, without quantiles."""
+        if "settings" not in values:
+            n = len(arrays["origin"])
+            level = arrays["state"].reshape(n, len(ADDITIVE), -1)[:, 0, 0]
+            unbounded = {"low": np.full(n, -np.inf), "high": np.full(n, np.inf), "level": level}
+            zeros = {name: np.zeros(n) for name in ("rows", "error", "errors", "replaced")}
+            blank = {"variance": np.full((n, len(ADDITIVE)), np.nan), "behind": np.zeros((n, len(ADDITIVE)))}
+            arrays = {**arrays, **unbounded, **zeros, **blank}
+            settings = {name: values[name] for name in ("combine", "season_length")}
+            values = {"reasons": values["reasons"], "settings": settings}
+        return super().restore(arrays, values)
 
-
-def _fit(train: Panel, settings: Settings, context: FitContext, previous: np.ndarray | None) -> SmoothingForecaster:
-    """previous: odds (series, forms, 4) of an earlier fit, or None."""
-    n, width = len(train), settings.rows
-    skip, lengths, known = _window(train, max(HISTORY, HISTORY_SEASONS * settings.season_length))
-    scale, weights = np.ones(n), np.zeros((n, len(FORMS)))
-    odds, state = np.ones((n, len(FORMS), 4)), np.full((n, len(FORMS), width), np.nan)
-    for chunk in _chunks(lengths):
-        values = columns(train, chunk, skip[chunk], lengths[chunk])
-        scale[chunk] = np.ldexp(1.0, np.frexp(np.fmax.reduce(np.abs(values), axis=0))[1])
-        values /= scale[chunk]
-        positive = np.fmin.reduce(values, axis=0) > 0
-        bridged = _bridged(values, lengths[chunk], known[chunk])
-        sample = Sample(values, bridged, lengths[chunk], known[chunk], positive)
-        old = None if previous is None else previous[chunk]
-        with np.errstate(all="ignore"):
-            odds[chunk], state[chunk], criterion = _fit_sample(sample, settings, context, old)
-        weights[chunk] = form_weights(criterion, settings)
-    state[(weights == 0) & (np.arange(len(FORMS)) > 0) & (known > 0)[:, None]] = 0.0
-    arrays = {
-        "weight": weights,
-        "odds": odds.reshape(n, len(FORMS) * 4),
-        "state": state.reshape(n, len(FORMS) * width),
-        "scale": scale,
-        "origin": train.last_ordinal // train.frequency.step,
-    }
-    return SmoothingForecaster(settings, SeriesArrays(arrays, tuple(np.where(known > 0, OK, NO_VALUES).tolist())))
+    def _packed(self, states: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return states.reshape(len(states), -1)
 
 
-def _fit_sample(
-    sample: Sample, settings: Settings, context: FitContext, previous: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Odds (series, forms, 4), states (series, forms, 2 + m) and AICc (series, forms), inf where a form is out."""
-    n, width = len(sample.known), settings.rows
-    odds = np.tile(TYPICAL, (n, len(FORMS), 1)) if previous is None else previous.copy()
-    state, criterion = np.zeros((n, len(FORMS), width)), np.full((n, len(FORMS)), np.inf)
-    for at, form in enumerate(FORMS):
-        fits = sample.known >= settings.least(form)
-        if smoothing.is_multiplicative(form):
-            fits &= sample.positive
-        if form not in settings.forms or not fits.any():
-            continue
-        warm = None if previous is None else odds[fits, at].T
-        found, final, squares = fit_form(form, sample.take(fits), settings.season_length, warm, context.deadline)
-        odds[fits, at], state[fits, at, : len(final)] = found.T, final.T
-        known, k = sample.known[fits], settings.degrees(form)
-        fit = known * np.log(np.maximum(squares / known, PERFECT))
-        aicc = fit + 2 * k + 2 * k * (k + 1) / np.maximum(known - k - 1, 1)
-        reach = np.abs(smoothing.project(form, parameters_of(form, found), final, context.horizon))
-        sound = np.isfinite(aicc) & ((reach <= EXPLOSION).all(axis=0) | (form == "ANN"))
-        criterion[fits, at] = np.where(sound, aicc, np.inf)
-    return odds, state, criterion
+class AutoETS(SmoothingFamily):
+    """Error, trend and season chosen per series by AICc among the 15 stable forms, with the intervals of the form.
 
-
-def _window(panel: Panel, history: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where each fit begins: values to skip, values from there on, known ones among them: three int64 (series,).
-
-    It is the first known value of the last `history` up to the last known one; all are 0 for a series without any.
+    Parameters: season_length, default the first season of the context. Multiplicative forms only for series that are
+    positive throughout. Intervals: exact variances and normal quantiles, simulated for multiplicative seasons.
+    (Hyndman, Koehler, Ord and Snyder 2008, "Forecasting with Exponential Smoothing".)
     """
-    rows = np.flatnonzero(~np.isnan(panel.target))
-    padded = np.append(rows, -1)
-    after = np.searchsorted(rows, panel.end)
-    some = after > np.searchsorted(rows, panel.begin)
-    first = np.searchsorted(rows, np.maximum(panel.begin, padded[after - 1] + 1 - history))
-    begin = padded[first]
-    return tuple(np.where(some, a, 0) for a in (begin - panel.begin, panel.end - begin, after - first))
 
+    name = "auto_ets"
+    capabilities = Capabilities(missing=True, quantiles=True, cost=0.05)
+    forms_in_memory = STABLE
+    #: What a form may still win after the trial rounds; measured, see benchmarks/ets.py.
+    behind = 12.0
 
-def _chunks(lengths: np.ndarray) -> Iterator[np.ndarray]:
-    """Positions of the series that have values, longest first, `CHUNK` at a time."""
-    order = np.argsort(-lengths, kind="stable")
-    order = order[lengths[order] > 0]
-    for first in range(0, len(order), CHUNK):
-        yield order[first : first + CHUNK]
-
-
-def columns(panel: Panel, series: np.ndarray, skip: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The `lengths` values of each of these series after its first `skip`: float64 (time, series), NaN elsewhere."""
-    time = np.arange(lengths.max())[:, None]
-    at = skip + time
-    inside = (time < lengths) & (at >= 0) & (at < panel.lengths[series])
-    return np.where(inside, panel.target[np.where(inside, panel.begin[series] + at, 0)], np.nan)
-
-
-def _bridged(values: np.ndarray, lengths: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Columns with gaps filled by the straight line between their neighbours; `values` itself where there is none."""
-    gaps = np.flatnonzero(known < lengths)
-    bridged = values.copy() if len(gaps) else values
-    for i in gaps:
-        column = values[: lengths[i], i]
-        at = np.flatnonzero(~np.isnan(column))
-        bridged[: lengths[i], i] = np.interp(np.arange(len(column)), at, column[at])
-    return bridged
+    def forms(self, settings: Settings) -> tuple[str, ...]:
+        """Without a season the first three of either error, and beyond `LONGEST_COMPLETE` few."""
+        lean = ("ANN", "AAdN", "ANA", "AAdA", "MNN", "MAdN", "MNA", "MAdA", "MNM", "MAdM")
+        return complete(STABLE, lean, settings.season_length)

@@ -21,6 +21,7 @@ BUILT_IN = {
     "theta": "forecastml.learners.theta:Theta",
     "optimized_theta": "forecastml.learners.theta:OptimizedTheta",
     "dynamic_optimized_theta": "forecastml.learners.theta:DynamicOptimizedTheta",
+    "auto_ets": "forecastml.learners.exponential_smoothing:AutoETS",
     "ridge": "forecastml.learners.linear:Ridge",
     "elastic_net": "forecastml.learners.linear:ElasticNet",
     "light_gbm": "forecastml.learners.boosting:LightGBM",

@@ -1,152 +1,192 @@
-"""The search for the parameters of an exponential smoothing form, for all series of a sample together.
+"""The search for parameters and start values of exponential smoothing forms, for all series of a chunk together.
 
-A heuristic start, a coarse grid, rounds of trials around each series' own best, and least squares for the start. All
-series see the same table of moves, and none sees another's result.
+A heuristic start, a coarse grid of parameters, then `kernels.smoothing_fit` from the best points of the grid: a few
+rounds for every form, the rest for those that may still win. All series see the same table, and none sees another's
+result.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
-from forecastml.budget import Deadline
 from forecastml.kernels import smoothing
+from forecastml.kernels.smoothing_fit import SEASONS, Columns, Point, descend, parameters_of
+from forecastml.learners.chunks import Chunk
 
-#: Trials times series per kernel call: arrays of 64 KB stay in the cache.
-CELLS = 8192
-#: Trials start from every combination of these: alpha, beta / alpha, gamma / (1 - alpha), place of phi in its range.
-GRID = ((0.05, 0.15, 0.35, 0.65, 0.93), (0.02, 0.12), (0.03, 0.2), (0.25, 0.8))
-PHI = (0.8, 0.98)
-#: Parameters are moved as odds x / (1 - x), by these factors at first, and kept within the bounds.
-WIDE, NARROW, BOUNDS = 2.5, 1.6, (1e-4, 1e4)
-ROUNDS = 3
-#: Where a refit begins with a form that the series was too short for before: a usual point, as odds.
-TYPICAL = (0.25, 0.05, 0.1, 4.0)
-#: Longest season whose start values are estimated; the cost grows with its square.
-LONGEST_ESTIMATED = 24
-
-
-def free_parameters(form: str) -> tuple[int, ...]:
-    """Which of alpha, beta, gamma, phi the form has, as positions."""
-    has = (True, smoothing.has_trend(form), smoothing.is_seasonal(form), smoothing.is_damped(form))
-    return tuple(i for i in range(4) if has[i])
+#: Trials times series per kernel call, and columns times derivatives: arrays of so many numbers stay in the cache.
+CELLS, WIDE_CELLS = 8192, 16384
+#: Trials are every combination of these shares: alpha, beta / alpha, gamma / (1 - alpha), place of phi in its range.
+GRID = ((0.05, 0.2, 0.5, 0.85), (0.1,), (0.1,), (0.8,))
+#: So many points of the grid are followed, each the best one with its alpha, for so many rounds before the better one
+#: of them goes on.
+STARTS, TRIAL_ROUNDS = 2, 2
+#: Further rounds of a fit and of a refit, which has its earlier parameters.
+ROUNDS, REFIT_ROUNDS = 14, 6
+#: Where a refit begins with a form that the series was too short for before.
+TYPICAL = (0.2, 0.05, 0.1, 0.8)
+#: Mean squared residual below which a fit is perfect, for series scaled to a largest value between 0.5 and 1.
+PERFECT = 1e-24
 
 
-def parameters_of(form: str, odds: np.ndarray) -> np.ndarray:
-    """alpha, beta, gamma, phi from odds (4, ...): within 0 < alpha < 1, beta < alpha, gamma < 1 - alpha, `PHI`."""
-    alpha, beta, gamma, phi = odds / (1.0 + odds)
-    zero = np.zeros_like(alpha)
-    return np.stack(
-        [
-            alpha,
-            alpha * beta if smoothing.has_trend(form) else zero,
-            (1.0 - alpha) * gamma if smoothing.is_seasonal(form) else zero,
-            PHI[0] + (PHI[1] - PHI[0]) * phi if smoothing.is_damped(form) else zero + 1.0,
-        ]
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What to fit. forms, all of which share a chunk; penalty (series, forms): what is added to n log(squares / n),
+    inf for a form that is out; behind: a form so far behind the best after the trial rounds is given up;
+    estimated: whether start values of seasons are searched; check: called between steps, may raise."""
+
+    forms: Sequence[str]
+    penalty: np.ndarray
+    season_length: int
+    estimated: bool
+    behind: float
+    check: Callable[[], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Of each form and series: shares (4, series, forms), start (2 + m, series, forms), criterion (series, forms), inf
+    for a form that is out or was given up."""
+
+    shares: np.ndarray
+    start: np.ndarray
+    criterion: np.ndarray
+
+
+def search(request: Request, chunk: Chunk, previous: np.ndarray | None) -> Found:
+    """Fit all forms to all series; previous: shares (4, series, forms) of an earlier fit, which replace the grid."""
+    n, count, m = len(chunk), len(request.forms), request.season_length
+    seasonal = any(map(smoothing.is_seasonal, request.forms))
+    found = Found(np.full((4, n, count), 0.5), np.zeros((2 + m * seasonal, n, count)), np.full((n, count), np.inf))
+    kinds = {form[-1] for form in request.forms}
+    places = {s: [f for f, form in enumerate(request.forms) if form[-1] == s] for s in "NAM" if s in kinds}
+    for at in places.values():
+        _begin(request, chunk, at, found, previous)
+    rounds = ROUNDS if previous is None else REFIT_ROUNDS
+    best = found.criterion.min(axis=1, keepdims=True)
+    # Not a comparison with infinity minus infinity: a series without any form has nothing to go on with.
+    found.criterion[~(found.criterion - best <= request.behind)] = np.inf
+    for at in places.values():
+        _finish(request, chunk, at, found, rounds)
+    return found
+
+
+def _begin(request: Request, chunk: Chunk, at: list[int], found: Found, previous: np.ndarray | None) -> None:
+    """Grid or earlier parameters, then the trial rounds, for the forms at these places, whose seasons are alike."""
+    forms = [request.forms[f] for f in at]
+    series, form = np.nonzero(np.isfinite(request.penalty[:, at]))
+    if not len(series):
+        return
+    width = 2 + request.season_length * smoothing.is_seasonal(forms[0])
+    # Where a series is too short for a form, its start is never used; the heuristics need two seasons.
+    enough = chunk.lengths >= (2 * (width - 2) if width > 2 else 1)
+    part = chunk if enough.all() else chunk.take(enough)
+    starts = np.zeros((2, width, len(chunk)))
+    for k, trend in enumerate("NA"):
+        starts[k][:, enough] = smoothing.start(f"A{trend}{forms[0][-1]}", part.filled, part.lengths, width - 2)
+    trended = np.array([smoothing.has_trend(f) for f in forms], dtype=np.int64)
+    if previous is None:
+        shares = _coarse(request, forms, chunk, starts)[:, :, series, form]
+    else:
+        shares = previous[:, series, np.array(at)[form]][:, None]
+    tries = shares.shape[1]
+    columns = _columns(request, chunk, forms, np.repeat(series, tries), np.repeat(form, tries))
+    begun = np.repeat(starts[trended[form], :, series].T, tries, axis=1)
+    point, squares = _descended(request, columns, Point(shares.transpose(0, 2, 1).reshape(4, -1), begun), TRIAL_ROUNDS)
+    squares = np.where(np.isfinite(squares), squares, np.inf).reshape(-1, tries)
+    best = np.argmin(squares, axis=1)
+    everyone = np.arange(len(series))
+    _keep(
+        request,
+        chunk,
+        found,
+        (series, np.array(at)[form]),
+        point.take(everyone * tries + best),
+        squares[everyone, best],
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """A chunk of series, longest first. values, filled: float64 (time, series), without and with gaps bridged;
-    lengths, known: int64 (series,), values and known values; positive: bool (series,)."""
-
-    values: np.ndarray
-    filled: np.ndarray
-    lengths: np.ndarray
-    known: np.ndarray
-    positive: np.ndarray
-
-    def take(self, series: np.ndarray) -> Sample:
-        """These series (mask)."""
-        values = self.values[:, series]
-        filled = values if self.filled is self.values else self.filled[:, series]
-        return Sample(values, filled, self.lengths[series], self.known[series], self.positive[series])
+def _finish(request: Request, chunk: Chunk, at: list[int], found: Found, rounds: int) -> None:
+    """The remaining rounds of the forms at these places that are still in."""
+    series, form = np.nonzero(np.isfinite(found.criterion[:, at]))
+    if not len(series):
+        return
+    forms, place = [request.forms[f] for f in at], np.array(at)[form]
+    columns = _columns(request, chunk, forms, series, form)
+    width = 2 + request.season_length * smoothing.is_seasonal(forms[0])
+    point = Point(found.shares[:, series, place], found.start[:width, series, place])
+    _keep(request, chunk, found, (series, place), *_descended(request, columns, point, rounds))
 
 
-@dataclass(frozen=True, eq=False)
-class Search:
-    """The search for parameters and start of one form over one sample. start: float64 (2 + m, series)."""
-
-    form: str
-    sample: Sample
-    start: np.ndarray
-    deadline: Deadline
-
-    def squares(self, odds: np.ndarray) -> np.ndarray:
-        """Sums of squared errors of trials (4, trials, series): float64 (trials, series), inf for an explosion."""
-        trials, series = odds.shape[1:]
-        step = max(1, CELLS // series)
-        parts = []
-        for first in range(0, trials, step):
-            self.deadline.check()
-            part = odds[:, first : first + step]
-            state = np.repeat(self.start[:, None], part.shape[1], axis=1)
-            parameters = parameters_of(self.form, part)
-            parts.append(smoothing.roll(self.form, self.sample.values, self.sample.lengths, parameters, state))
-        squares = np.concatenate(parts)
-        return np.where(np.isfinite(squares), squares, np.inf)
-
-    def coarse(self) -> tuple[np.ndarray, np.ndarray]:
-        """The best point of `GRID` for each series: odds (4, series), squares (series,)."""
-        free = free_parameters(self.form)
-        points = np.array(list(product(*[GRID[i] if i in free else (0.5,) for i in range(4)]))).T
-        trials = np.repeat((points / (1.0 - points))[:, :, None], len(self.sample.lengths), axis=2)
-        return _best(trials, self.squares(trials))
-
-    def refined(self, odds: np.ndarray, squares: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
-        """After `ROUNDS` of trials around each series' own best, moving alpha and at most one other parameter.
-
-        A round that brings nothing to a series takes the root of its factor.
-        """
-        moves = product(*[(-1, 0, 1) if i in free_parameters(self.form) else (0,) for i in range(4)])
-        table = np.array([move for move in moves if any(move) and np.count_nonzero(move[1:]) <= 1]).T[:, :, None]
-        reach = np.full(odds.shape[1], factor)
-        for _ in range(ROUNDS):
-            moved = np.where(table > 0, reach, np.where(table < 0, 1.0 / reach, 1.0))
-            trials = np.clip(odds[:, None] * moved, *BOUNDS)
-            candidate, reached = _best(trials, self.squares(trials))
-            better = reached < squares
-            odds, squares = np.where(better, candidate, odds), np.where(better, reached, squares)
-            reach = np.where(better, reach, np.sqrt(reach))
-        return odds, squares
-
-    def restarted(self, odds: np.ndarray, squares: np.ndarray) -> tuple[Search, np.ndarray]:
-        """The search from least squares start values where they fit better, and its squares (series,)."""
-        sample, parameters = self.sample, parameters_of(self.form, odds)
-        start = smoothing.improved_start(self.form, sample.values, sample.lengths, parameters, self.start)
-        reached = replace(self, start=start).squares(odds[:, None])[0]
-        better = reached < squares
-        return replace(self, start=np.where(better, start, self.start)), np.where(better, reached, squares)
+def _keep(
+    request: Request,
+    chunk: Chunk,
+    found: Found,
+    place: tuple[np.ndarray, np.ndarray],
+    point: Point,
+    squares: np.ndarray,
+) -> None:
+    found.shares[:, *place], found.start[: len(point.start), *place] = point.shares, point.start
+    known = chunk.known[place[0]]
+    fit = known * np.log(np.maximum(squares / known, PERFECT)) + request.penalty[place]
+    found.criterion[place] = np.where(np.isfinite(fit), fit, np.inf)
 
 
-def _best(trials: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    best, series = np.argmin(squares, axis=0), np.arange(squares.shape[1])
-    return trials[:, best, series], squares[best, series]
+def _columns(request: Request, chunk: Chunk, forms: list[str], series: np.ndarray, form: np.ndarray) -> Columns:
+    named = [forms[f] for f in form]
+    values = chunk.values[:, series]
+    return Columns.of(named, request.estimated, values, chunk.lengths[series], chunk.known[series])
 
 
-def fit_form(
-    form: str, sample: Sample, season_length: int, odds: np.ndarray | None, deadline: Deadline
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Parameters as odds (4, series), state after the last value (2 + m, series), squared errors (series,).
+def _descended(request: Request, columns: Columns, point: Point, rounds: int) -> tuple[Point, np.ndarray]:
+    """`descend` piece by piece."""
+    size = max(1, WIDE_CELLS // (SEASONS + 1 + (len(point.start) - 2) * columns.estimated))
+    parts = []
+    for first in range(0, len(columns), size):
+        piece = np.arange(first, min(first + size, len(columns)))
+        parts.append(descend(columns.take(piece), point.take(piece), rounds, request.check))
+    points, squares = zip(*parts, strict=True)
+    joined = Point(*(np.concatenate([getattr(p, name) for p in points], axis=1) for name in ("shares", "start")))
+    return joined, np.concatenate(squares)
 
-    odds: what an earlier fit found, None for a first fit; it competes with the grid and halves the search after it.
-    """
-    start = smoothing.start(form, sample.filled, sample.lengths, season_length)
-    search = Search(form, sample, start, deadline)
-    estimated = season_length <= LONGEST_ESTIMATED
-    found, squares = search.coarse()
-    if odds is None:
-        found, squares = search.refined(found, squares, WIDE)
-    else:
-        known = search.squares(odds[:, None])[0]
-        found, squares = np.where(known < squares, odds, found), np.minimum(known, squares)
-    for _ in range(2 if odds is None and estimated else 1):
-        if estimated:
-            search, squares = search.restarted(found, squares)
-        found, squares = search.refined(found, squares, NARROW)
-    state = search.start[:, None].copy()
-    smoothing.roll(form, sample.values, sample.lengths, parameters_of(form, found)[:, None], state)
-    return found, state[:, 0], squares
+
+def _coarse(request: Request, forms: list[str], chunk: Chunk, starts: np.ndarray) -> np.ndarray:
+    """The best points of `GRID` for each series and form: shares (4, STARTS, series, forms)."""
+    trends = sorted({form[1:-1] for form in forms})
+    errors = "".join(sorted({form[0] for form in forms}))
+    tables = {trend: _table(trend + forms[0][-1]) for trend in trends}
+    points = np.concatenate(list(tables.values()), axis=1)
+    trend = np.repeat(trends, [table.shape[1] for table in tables.values()])
+    step, parts = max(1, CELLS // len(chunk)), []
+    for first in range(0, len(trend), step):
+        request.check()
+        here = trend[first : first + step]
+        trials = points[:, first : first + step, None]
+        parameters = parameters_of([f"A{t}{forms[0][-1]}" for t in here], trials)
+        parameters = np.repeat(parameters, len(chunk), axis=2)
+        state = np.ascontiguousarray(starts[(here != "N").astype(int)].transpose(1, 0, 2))
+        sums = smoothing.run(f"AAd{forms[0][-1]}", chunk.values, chunk.lengths, parameters, state, errors)
+        parts.append(np.stack([sums.of(error, chunk.values) for error in errors]))
+    squares = np.concatenate(parts, axis=1)
+    squares = np.where(np.isfinite(squares), squares, np.inf)
+    best = [_best(points[:, trend == f[1:-1]], squares[errors.index(f[0])][trend == f[1:-1]]) for f in forms]
+    return np.stack(best, axis=-1)
+
+
+def _table(recursion: str) -> np.ndarray:
+    """The trials of a trend and a season: shares (4, trials), the alphas one after the other."""
+    has = (True, smoothing.has_trend("A" + recursion), recursion[-1] != "N", smoothing.is_damped("A" + recursion))
+    return np.array(list(product(*[GRID[i] if has[i] else (0.5,) for i in range(4)]))).T
+
+
+def _best(points: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """points (4, trials), squares (trials, series) -> the best ones, no two of them with one alpha: (4, STARTS,
+    series)."""
+    squares = squares.reshape(len(GRID[0]), -1, squares.shape[1])
+    inner = np.argmin(squares, axis=1)
+    lowest = np.take_along_axis(squares, inner[:, None], axis=1)[:, 0]
+    outer = np.argsort(lowest, axis=0, kind="stable")[:STARTS]
+    return points[:, outer * squares.shape[1] + np.take_along_axis(inner, outer, axis=0)]
