@@ -12,7 +12,7 @@ from forecastml.kernels import seasonality
 from forecastml.kernels.complex_estimation import Fit, Sample, estimate, state
 from forecastml.kernels.complex_smoothing import COMPLEX, FORMS, Form, State, project, roll
 from forecastml.learners.chunks import Chunk
-from forecastml.learners.seasonal_adjustment import end_aligned
+from forecastml.learners.classical_season import end_aligned
 from forecastml.learners.stand_in import normal_quantiles
 from forecastml.learners.vectorised import Memory, Settings, VectorisedLearner
 from forecastml.protocols import Capabilities, FitContext

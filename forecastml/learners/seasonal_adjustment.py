@@ -1,47 +1,230 @@
-"""The season of a chunk of series by classical decomposition, and series without it."""
+"""Chunks of series without their seasons: the seasons of each, their last cycle, what is left, and logarithms."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
 import numpy as np
 
-from forecastml.kernels import seasonality
-from forecastml.learners.chunks import Chunk
+from forecastml.kernels.seasonality import seasonal_indices
+from forecastml.kernels.stl import (
+    Components,
+    Loess,
+    SeasonPlan,
+    loess_filter,
+    mstl,
+    next_odd,
+    slot_numbers,
+    stretch,
+    tenth,
+)
+from forecastml.learners.chunks import Chunk, bridged
 
-#: A season is looked for in series that hold so many of them.
-SEASONS = 2
-#: Multiplicative indices below this would blow the adjusted values up.
-LEAST_INDEX = 0.01
+#: Rounds of season and trend; after two, trends still stand in the seasons (rolling folds of hourly series).
+INNER = 5
+#: A window that counts all cycles alike. Longer seasons get it: of them there are few cycles, and to follow their
+#: changes lost on folds.
+ALL_CYCLES = 100_001
+#: Windows and degrees of the smoother of the shortest season that each series chooses from; the first needs no reason.
+SMOOTHERS = ((11, 0), (3, 0), (5, 0), (7, 0), (21, 0), (ALL_CYCLES, 0), (7, 1), (11, 1), (21, 1))
+#: Another one is chosen where its error is this small beside that of the first, in a series of so many cycles; the
+#: errors of this many of them count.
+BETTER, LEAST_CYCLES, JUDGED_CYCLES = 0.95, 16, 20
+#: A season this many times longer than the next shorter one is smooth from slot to slot: it is smoothed over as many
+#: values as one `SMOOTH_SHARE`-th of it, because two or three cycles of single values are mostly noise.
+SMOOTH_RATIO, SMOOTH_SHARE = 20, 12
+#: Share of the values of two seasons that have to be known.
+LEAST_KNOWN = 0.75
+#: Values that are decomposed at a time: what one round touches stays in the cache.
+PIECE = 1 << 16
+#: Seasons grow with the level where taking logarithms makes their sizes this much more even (see `growing`), as seen
+#: in this many cycles at least.
+EVENER, GROWING_CYCLES = 0.5, 4
 
 
-def seasonal_factors(chunk: Chunk, m: int) -> tuple[np.ndarray, np.ndarray]:
-    """Factors and terms (m, series) of the season, that of the next step first: value = adjusted * factor + term.
+@dataclass(frozen=True, eq=False)
+class Adjusted:
+    """What a chunk is without its seasons.
 
-    Classical decomposition where the autocorrelation at lag m passes the 90 % test of the M competitions:
-    multiplicative for positive series, additive for others; factor 1 and term 0 without a season.
+    values: float64 (time, series), NaN where unknown; estimated: the same with the trend where unknown; tables: per
+    season the values of its last cycle, (series, slots), zeros for a series that does not hold it.
     """
-    factors, terms = np.ones((m, len(chunk))), np.zeros((m, len(chunk)))
-    some = np.flatnonzero(chunk.known >= SEASONS * m) if m > 1 else np.empty(0, np.int64)
-    if len(some):
-        matrix = end_aligned(chunk.take(some))
-        seasonal = seasonality.correlates(matrix, m)
-        some, matrix = some[seasonal], np.ascontiguousarray(matrix[:, seasonal])
-    if len(some):
-        ratios = seasonality.seasonal_indices(matrix, m, multiplicative=True)
-        multiplied = (chunk.low[some] > 0) & (ratios >= LEAST_INDEX).all(axis=0)
-        differences = seasonality.seasonal_indices(matrix, m, multiplicative=False)
-        factors[:, some] = np.where(multiplied, ratios, 1.0)
-        terms[:, some] = np.where(multiplied, 0.0, differences)
-    return factors, terms
+
+    values: np.ndarray
+    estimated: np.ndarray
+    tables: tuple[np.ndarray, ...]
 
 
-def end_aligned(chunk: Chunk) -> np.ndarray:
-    """Values (time, series) with the last of each series in the last row, NaN above the first."""
-    time = len(chunk.values)
-    at = np.arange(time)[:, None] - (time - chunk.lengths)
-    return np.where(at >= 0, np.take_along_axis(chunk.values, np.maximum(at, 0), axis=0), np.nan)
+@dataclass(frozen=True)
+class Adjustment:
+    """How seasons are taken out: their lengths in steps, shortest first; window of the smoother of the shortest, None
+    where each series chooses; horizon that it is chosen for."""
+
+    seasons: tuple[float, ...]
+    window: int | None
+    horizon: int
+
+    def plans(self, count: int, window: int, degree: int) -> tuple[SeasonPlan, ...]:
+        """Of the `count` shortest seasons, the shortest with this smoother."""
+        plans = [
+            SeasonPlan.of(m, ALL_CYCLES if place else window, 0 if place else degree)
+            for place, m in enumerate(self.seasons[:count])
+        ]
+        for place in range(1, count):
+            if self.seasons[place] >= SMOOTH_RATIO * self.seasons[place - 1]:
+                width = next_odd(self.seasons[place] / SMOOTH_SHARE)
+                plans[place] = replace(plans[place], polish=Loess(width, 1, tenth(width)))
+        return tuple(plans)
+
+    @property
+    def lead(self) -> int:
+        """How many cycles of the shortest season ahead the middle of the horizon lies, 1 at least."""
+        return max(1, (1 + int(np.ceil(self.horizon / self.seasons[0]))) // 2)
+
+    def adjusted(self, chunk: Chunk, values: np.ndarray) -> Adjusted:
+        """A chunk without its seasons; values: its values, or their logarithms.
+
+        Gaps are filled by classical seasonal indices on a straight line first, by trend and seasons then, and the
+        decomposition is repeated.
+        """
+        left, estimated = values.copy(), values.copy()
+        tables = tuple(np.zeros((len(chunk), int(np.ceil(m)))) for m in self.seasons)
+        for together, count in _alike(chunk, self.seasons):
+            length = chunk.lengths[together[0]]
+            part = np.ascontiguousarray(values[:length, together])
+            filled = _filled(part, chunk.known[together], int(np.ceil(self.seasons[0])))
+            for (window, degree), some in self._smoothers(filled, count):
+                items = together[some]
+                plans = self.plans(count, window, degree)
+                found = _decomposed(np.ascontiguousarray(part[:, some]), np.ascontiguousarray(filled[:, some]), plans)
+                rest = part[:, some]
+                for table, plan, season in zip(tables, plans, found.seasonal, strict=False):
+                    rest = rest - season
+                    table[items] = last_cycle(season, plan.length).T
+                left[:length, items] = rest
+                estimated[:length, items] = np.where(np.isnan(rest), found.trend, rest)
+        return Adjusted(left, estimated, tables)
+
+    def _smoothers(self, filled: np.ndarray, count: int) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+        """Smoothers of the shortest season, and the positions of the series that each is for."""
+        shortest = self.seasons[0]
+        if self.window is not None or len(filled) < LEAST_CYCLES * shortest:
+            yield SMOOTHERS[0] if self.window is None else (self.window, 0), np.arange(filled.shape[1])
+            return
+        rough = mstl(filled, self.plans(count, *SMOOTHERS[0]), rounds=1)
+        detrended = filled - rough.trend
+        for season in rough.seasonal[1:]:
+            detrended = detrended - season
+        choice = chosen_smoothers(cycles_of(detrended, shortest), self.lead)
+        for place in np.unique(choice).tolist():
+            yield SMOOTHERS[place], np.flatnonzero(choice == place)
 
 
-def adjusted(values: np.ndarray, factors: np.ndarray, terms: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """Values (time, series) without their season; shift (series,): slot of the first value."""
-    slots = (np.arange(len(values))[:, None] + shift) % len(factors)
-    return (values - np.take_along_axis(terms, slots, axis=0)) / np.take_along_axis(factors, slots, axis=0)
+def chosen_smoothers(cycles: np.ndarray, lead: int) -> np.ndarray:
+    """The smoother by which slots are best foretold: int64 (series,), positions in `SMOOTHERS`.
+
+    cycles: float64 (cycles, slots, series) without trend. What a smoother makes of the last of some cycles is compared
+    with the cycle `lead` later, for each of the last `JUDGED_CYCLES`.
+    """
+    count = len(cycles)
+    errors = np.zeros((len(SMOOTHERS), *cycles.shape[1:]))
+    for target in range(max(count - JUDGED_CYCLES, lead + 2), count):
+        seen = target - lead + 1
+        for total, (window, degree) in zip(errors, SMOOTHERS, strict=True):
+            smoother = loess_filter(seen, Loess(window, degree), 0)
+            foretold = np.zeros(cycles.shape[1:])
+            for weight, cycle in zip(smoother.weights[-1], cycles[smoother.left[-1] :], strict=False):
+                foretold += weight * cycle
+            total += np.abs(cycles[target] - foretold)
+    totals = _mean(errors, 1)
+    totals[0] *= BETTER
+    return np.argmin(totals, axis=0)
+
+
+def _alike(chunk: Chunk, seasons: Sequence[float]) -> Iterator[tuple[np.ndarray, int]]:
+    """Positions of series that are decomposed together (equal lengths, with gaps or without), and how many of the
+    seasons they hold twice."""
+    counts = np.zeros(len(chunk), np.int64)
+    for m in seasons:
+        counts += (2 * m <= chunk.lengths) & (LEAST_KNOWN * 2 * m <= chunk.known)
+    kinds = np.stack([chunk.lengths, chunk.known < chunk.lengths, counts], axis=1)
+    for length, gaps, count in np.unique(kinds[counts > 0], axis=0).tolist():
+        items = np.flatnonzero((kinds == (length, gaps, count)).all(axis=1))
+        size = max(1, PIECE // length)
+        for first in range(0, len(items), size):
+            yield items[first : first + size], count
+
+
+def _filled(values: np.ndarray, known: np.ndarray, slots: int) -> np.ndarray:
+    """Columns of one length without gaps: seasonal indices on the straight line between neighbours."""
+    if known[0] == len(values):
+        return values
+    indices = seasonal_indices(values, slots, multiplicative=False)[np.arange(-len(values), 0) % slots]
+    return bridged(values - indices, np.full(values.shape[1], len(values)), known) + indices
+
+
+def _decomposed(values: np.ndarray, filled: np.ndarray, plans: Sequence[SeasonPlan]) -> Components:
+    """Trend and seasons; a second time where there are gaps, these being filled by the first."""
+    found = mstl(filled, plans, inner=INNER)
+    gaps = np.isnan(values)
+    if not gaps.any():
+        return found
+    model = found.trend
+    for season in found.seasonal:
+        model = model + season
+    return mstl(np.where(gaps, model, values), plans, inner=INNER)
+
+
+def cycles_of(values: np.ndarray, length: float) -> np.ndarray:
+    """Whole cycles of values (time, series) up to the last one: (cycles, slots, series)."""
+    slots = int(np.ceil(length))
+    if length != slots:
+        values = values[stretch(len(values), length)[0]]
+    count = len(values) // slots
+    return values[len(values) - count * slots :].reshape(count, slots, -1)
+
+
+def last_cycle(season: np.ndarray, length: float) -> np.ndarray:
+    """The last value of each slot: float64 (time, series) -> (slots, series), the slot of the next step first."""
+    slots = int(np.ceil(length))
+    numbers = slot_numbers(np.arange(-len(season), 0), length)
+    # A slot in which no step falls has the value of the next step.
+    return season[np.searchsorted(numbers, np.arange(-slots, 0)).clip(max=len(season) - 1)]
+
+
+def seasons_ahead(table: np.ndarray, length: float, steps: np.ndarray) -> np.ndarray:
+    """The season at steps, int64 (time, series), 0 the first after the fit: table (series, slots) -> like steps."""
+    at = slot_numbers(steps, length) % table.shape[1]
+    return np.take_along_axis(table.T, at, axis=0)
+
+
+def growing(chunk: Chunk, season: int) -> np.ndarray:
+    """Whether the season of each series grows with its level: bool (series,), False where a value is not positive.
+
+    After Guerrero (1993), with the logarithm as the only other choice: the size of the season in a cycle, and this
+    divided by the level of the cycle, the one that varies less from cycle to cycle relative to its mean is even.
+    """
+    cycles = chunk.lengths // season
+    found = np.zeros(len(chunk), dtype=bool)
+    able = (chunk.low > 0) & (cycles >= GROWING_CYCLES) & (season > 1)
+    for count in np.unique(cycles[able]).tolist():
+        items = np.flatnonzero(able & (cycles == count))
+        begin = chunk.lengths[items] - count * season
+        rows = begin + np.arange(count * season)[:, None]
+        values = chunk.filled[rows, items].reshape(count, season, len(items))
+        level = _mean(values, 1)
+        size = _mean(np.abs(values - level[:, None]), 1)
+        found[items] = _variation(size / level) < EVENER * _variation(size)
+    return found
+
+
+def _mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """The mean along an axis, added in order."""
+    return np.take(np.cumsum(values, axis=axis), -1, axis=axis) / values.shape[axis]
+
+
+def _variation(sizes: np.ndarray) -> np.ndarray:
+    """Standard deviation over mean of each column."""
+    mean = _mean(sizes, 0)
+    return np.sqrt(_mean((sizes - mean) ** 2, 0)) / np.where(mean > 0, mean, 1.0)

@@ -13,7 +13,7 @@ import numpy as np
 from forecastml.kernels import theta as kernel
 from forecastml.kernels.theta import FORMS, Form
 from forecastml.learners.chunks import Chunk
-from forecastml.learners.seasonal_adjustment import adjusted, seasonal_factors
+from forecastml.learners.classical_season import adjusted, seasonal_factors
 from forecastml.learners.stand_in import normal_quantiles
 from forecastml.learners.vectorised import Memory, Settings, VectorisedLearner
 from forecastml.protocols import Capabilities, FitContext
