@@ -106,72 +106,96 @@ def innovations(values: np.ndarray, lengths: np.ndarray, phi: np.ndarray, theta:
 
 def continued(start: Filter, values: np.ndarray, lengths: np.ndarray, phi: np.ndarray) -> Innovations:
     """Filter more values from where a filter stands."""
-    run = _Run(start, values, phi)
+    known = ~np.isnan(values)
+    errors, log_variance = np.zeros(values.shape), np.zeros(values.shape[1])
+    run = Recursion(start, phi)
+    product = np.ones(values.shape[1])
     for first, last, n in spans(lengths):
-        run.over(first, last, n)
-    return run.result()
-
-
-class _Run:
-    """The buffers of one filtering: series that have ended keep what they had."""
-
-    def __init__(self, start: Filter, values: np.ndarray, phi: np.ndarray) -> None:
-        self.values, self.phi = values, widened(phi, len(start.state))
-        # State and direction of change obey the same transition, so they move together.
-        self.moving = np.stack([start.state, start.change])
-        self.gain, self.variance, self.factor = start.gain.copy(), start.variance.copy(), start.factor.copy()
-        self.errors = np.zeros(values.shape)
-        self.known = ~np.isnan(values)
-        self.log_variance = np.zeros(values.shape[1])
-
-    def result(self) -> Innovations:
-        state, change = self.moving
-        after = Filter(state, self.gain, change, self.variance, self.factor)
-        return Innovations(self.errors, self.log_variance, self.known.sum(axis=0), after)
-
-    def over(self, first: int, last: int, n: int) -> None:
-        """Steps first to last of the first n columns."""
-        moving, gain, variance, factor, phi = (
-            np.ascontiguousarray(array[..., :n])
-            for array in (self.moving, self.gain, self.variance, self.factor, self.phi)
-        )
-        moved, shared, buffer = np.empty_like(moving), np.empty((2, n)), np.empty_like(gain)
-        product, steady = np.ones(n), not moving[1].any()
-        complete = bool(self.known[first:last, :n].all())
+        run.narrow(n)
+        complete = bool(known[first:last, :n].all())
         for t in range(first, last):
-            value = self.values[t, :n]
-            error = value - moving[0, 0]
+            error, variance = values[t, :n] - run.expected, run.variance
             if complete:
-                product *= variance
+                product[:n] *= variance
             else:
-                there = self.known[t, :n]
-                error = np.where(there, error, 0.0)
-                product *= np.where(there, variance, 1.0)
-            np.divide(error, np.sqrt(variance), out=self.errors[t, :n])
-            np.divide(error, variance, out=shared[0])
-            if steady:
-                _moved_on(phi, moving[:1], gain, shared[:1], moved[:1])
-            else:
-                start = moving[1, 0].copy()
-                np.divide(start, variance, out=shared[1])
-                np.negative(shared[1], out=shared[1])
-                _moved_on(phi, moving, gain, shared, moved)
-                # moved[1] is now the transition of the old direction alone.
-                share = factor * start
-                np.multiply(moved[1], share, out=buffer)
-                gain += buffer
-                variance += share * start
-                factor -= share * share / variance
-            if (t - first) % LOOK == LOOK - 1 or t == last - 1:
-                self.log_variance[:n] += np.log(product)
-                product[:] = 1.0
-                if not steady:
-                    largest = np.maximum(moving[1].max(axis=0), -moving[1].min(axis=0))
-                    moving[1] *= largest * largest * np.abs(factor) > SETTLED * variance
-                    steady = not moving[1].any()
-        parts = (self.moving, moving), (self.gain, gain), (self.variance, variance), (self.factor, factor)
-        for kept, new in parts:
-            kept[..., :n] = new
+                error = np.where(known[t, :n], error, 0.0)
+                product[:n] *= np.where(known[t, :n], variance, 1.0)
+            np.divide(error, np.sqrt(variance), out=errors[t, :n])
+            run.step(error)
+            # At the same steps whatever else is filtered, so that every column has the same bits.
+            if t % LOOK == LOOK - 1:
+                log_variance[:n] += np.log(product[:n])
+                product[:n] = 1.0
+                run.settle()
+    log_variance += np.log(product)
+    return Innovations(errors, log_variance, known.sum(axis=0), run.filter)
+
+
+class Recursion:
+    """A filter on its way: columns that have ended keep what they had."""
+
+    def __init__(self, start: Filter, phi: np.ndarray) -> None:
+        self._phi = widened(phi, len(start.state))
+        # State and direction of change obey the same transition, so they move together.
+        self._whole = np.stack([start.state, start.change]), start.gain.copy(), *(
+            part.copy() for part in (start.variance, start.factor)
+        )
+        self._take(phi.shape[1])
+
+    @property
+    def expected(self) -> np.ndarray:
+        """The next values: float64 (columns that run,)."""
+        return self._moving[0, 0]
+
+    @property
+    def filter(self) -> Filter:
+        """Where all columns stand."""
+        self._keep()
+        (state, change), gain, variance, factor = self._whole
+        return Filter(state, gain, change, variance, factor)
+
+    def narrow(self, n: int) -> None:
+        """Only the first n columns go on."""
+        self._keep()
+        self._take(n)
+
+    def step(self, error: np.ndarray) -> None:
+        """One step further, after a value that was so far from the expected one."""
+        variance, shared = self.variance, self._shared
+        np.divide(error, variance, out=shared[0])
+        if self._steady:
+            _moved_on(self.phi, self._moving[:1], self._gain, shared[:1], self._moved[:1])
+            return
+        start = self._moving[1, 0].copy()
+        np.divide(start, variance, out=shared[1])
+        np.negative(shared[1], out=shared[1])
+        _moved_on(self.phi, self._moving, self._gain, shared, self._moved)
+        # What was moved is now the transition of the old direction alone.
+        share = self._factor * start
+        np.multiply(self._moved[1], share, out=self._buffer)
+        self._gain += self._buffer
+        variance += share * start
+        self._factor -= share * share / variance
+
+    def settle(self) -> None:
+        """End the changes of columns where they are over."""
+        if not self._steady:
+            change = self._moving[1]
+            largest = np.maximum(change.max(axis=0), -change.min(axis=0))
+            change *= largest * largest * np.abs(self._factor) > SETTLED * self.variance
+            self._steady = not change.any()
+
+    def _take(self, n: int) -> None:
+        moving, gain, variance, factor = (np.array(part[..., :n]) for part in self._whole)
+        self._moving, self._gain, self.variance, self._factor = moving, gain, variance, factor
+        self.phi = np.array(self._phi[:, :n])
+        self._moved, self._shared, self._buffer = np.empty_like(moving), np.empty((2, n)), np.empty_like(gain)
+        self._steady = not moving[1].any()
+
+    def _keep(self) -> None:
+        parts = self._moving, self._gain, self.variance, self._factor
+        for kept, new in zip(self._whole, parts, strict=True):
+            kept[..., : new.shape[-1]] = new
 
 
 def _moved_on(phi: np.ndarray, moving: np.ndarray, gain: np.ndarray, shared: np.ndarray, moved: np.ndarray) -> None:

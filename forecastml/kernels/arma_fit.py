@@ -62,7 +62,7 @@ class Sample:
 @dataclass(frozen=True, eq=False)
 class Fits:
     """What is to be fitted: series, int64 (fits,), shorter ones later; active, bool (rows, fits): parameters that are
-    free, as many in each; start: float64 (rows, fits), 0 where not free; seasonal: highest of P and Q of all."""
+    free; start: float64 (rows, fits), 0 where not free; seasonal: highest of P and Q of all."""
 
     series: np.ndarray
     active: np.ndarray
@@ -123,7 +123,9 @@ class _Search:
 
     def __init__(self, sample: Sample, fits: Fits) -> None:
         self.sample, self.fits = sample, fits
-        n, k = len(fits.series), int(fits.active[:, 0].sum()) if len(fits.series) else 0
+        n, self.count = len(fits.series), fits.active.sum(axis=0)
+        k = int(self.count.max(initial=0))
+        # Rows of the free parameters; a fit that has fewer than others ends in rows that are not its own.
         self.free = np.argsort(~fits.active, axis=0, kind="stable")[:k]
         self.best, self.trial = fits.start.copy(), fits.start.copy()
         self.deviance, self.variance = np.full(n, np.inf), np.ones(n)
@@ -135,64 +137,65 @@ class _Search:
         """Try the next point of every fit that runs; whether any goes on."""
         every = self.running
         width = MOST[0] + 1 + self.fits.seasonal * self.sample.season
-        size = max(1, SIZE // (width * (1 + len(self.free))))
+        columns = np.cumsum(1 + self.count[every])
         done = np.zeros(len(self.fits.series), dtype=bool)
-        for first in range(0, len(every), size):
-            piece = every[first : first + size]
-            deviance, variance, slope, curvature = self._quotients(piece)
+        for piece in np.split(every, np.flatnonzero(np.diff(columns * width // SIZE)) + 1):
+            deviance, variance = self._quotients(piece)
             better = deviance < self.deviance[piece]
             small = better & (self.deviance[piece] - deviance < gain)
             new = piece[better]
             self.best[:, new], self.deviance[new] = self.trial[:, new], deviance[better]
             self.variance[new] = variance[better]
-            self.slope[new], self.curvature[new] = slope[better], curvature[better]
             self.damping[piece] *= np.where(better, SUCCESS, FAILURE)
             done[piece] = small | (self.damping[piece] > MOST_DAMPING) | ~np.isfinite(self.deviance[piece])
-        self.running = every[~done[every]] if len(self.free) else every[:0]
+        self.running = every[~done[every] & (self.count[every] > 0)]
         if len(self.running):
             self._step()
         return len(self.running) > 0
 
-    def _quotients(self, piece: np.ndarray) -> tuple[np.ndarray, ...]:
-        """-2 log likelihood and variance at the trial points, slope and curvature of the sum of squares."""
-        n, k = len(piece), len(self.free)
-        points = np.repeat(self.trial[:, piece, None], 1 + k, axis=2)
-        for j in range(k):
-            points[self.free[j, piece], np.arange(n), 1 + j] += STEP
-        points = points.reshape(len(points), -1)
-        series = np.repeat(self.fits.series[piece], 1 + k)
-        found = self.sample.innovations(series, points, self.fits.seasonal)
+    def _quotients(self, piece: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """-2 log likelihood and variance at the trial points; slope and curvature are kept where it is lower."""
+        columns = 1 + self.count[piece]
+        owner, after = np.repeat(np.arange(len(piece)), columns), np.cumsum(columns)
+        base = after - columns
+        place = np.arange(len(owner)) - base[owner]
+        points = self.trial[:, piece[owner]]
+        moved = np.flatnonzero(place)
+        points[self.free[place[moved] - 1, piece[owner[moved]]], moved] += STEP
+        found = self.sample.innovations(self.fits.series[piece[owner]], points, self.fits.seasonal)
         known = np.maximum(found.known, 1)
         errors = found.errors * np.exp(found.log_variance / (2.0 * known))
-        errors = np.ascontiguousarray(errors.reshape(len(errors), n, 1 + k).transpose(0, 2, 1))
-        base, known = errors[:, 0], known.reshape(n, -1)[:, 0]
-        squares = total(base * base)
-        tangents = (errors[:, 1:] - errors[:, :1]) / STEP
-        slope, curvature = np.zeros((n, k)), np.zeros((n, k, k))
-        for j in range(k):
-            slope[:, j] = total(tangents[:, j] * base)
-            both = total(tangents[:, j:] * tangents[:, j : j + 1])
-            curvature[:, j, j:] = both.T
-            curvature[:, j:, j] = both.T
+        squares, log_variance, known = total(errors * errors)[base], found.log_variance[base], known[base]
         deviance = known * (np.log(squares / known) + 1.0 + np.log(2.0 * np.pi))
-        fine = np.isfinite(deviance) & np.isfinite(slope).all(axis=1) & np.isfinite(curvature).all(axis=(1, 2))
-        log_variance = found.log_variance.reshape(n, -1)[:, 0]
+        fine = np.isfinite(deviance)
+        for k in np.unique(columns - 1).tolist():
+            alike = np.flatnonzero(columns == k + 1)
+            own = errors[:, base[alike]]
+            tangents = np.stack([errors[:, base[alike] + 1 + j] - own for j in range(k)]) / STEP if k else None
+            slope, curvature = np.zeros((len(alike), k)), np.zeros((len(alike), k, k))
+            for i in range(k):
+                slope[:, i] = total(tangents[i] * own)
+                for j in range(i, k):
+                    curvature[:, i, j] = curvature[:, j, i] = total(tangents[i] * tangents[j])
+            fine[alike] &= np.isfinite(slope).all(axis=1) & np.isfinite(curvature).all(axis=(1, 2))
+            kept = fine[alike] & (deviance[alike] < self.deviance[piece[alike]])
+            self.slope[piece[alike[kept]], :k] = slope[kept]
+            self.curvature[piece[alike[kept]], :k, :k] = curvature[kept]
         variance = squares / known * np.exp(-log_variance / known)
-        return np.where(fine, deviance, np.inf), variance, slope, curvature
+        return np.where(fine, deviance, np.inf), variance
 
     def _step(self) -> None:
-        running = self.running
-        curvature = self.curvature[running]
-        k = curvature.shape[1]
-        diagonal = curvature[:, range(k), range(k)]
-        # A parameter that changes nothing stays where it is.
-        damped = diagonal * (1.0 + self.damping[running, None]) + 1e-12 * (1.0 + diagonal.max(axis=1, keepdims=True))
-        curvature[:, range(k), range(k)] = damped
-        step = -np.linalg.solve(curvature, self.slope[running][:, :, None])[:, :, 0]
-        step = np.clip(step, -LONGEST_STEP, LONGEST_STEP)
-        self.trial[:, running] = self.best[:, running]
-        for j in range(k):
-            rows = self.free[j, running]
-            self.trial[rows, running] += step[:, j]
-            bounded = np.clip(self.trial[rows, running], -FARTHEST, FARTHEST)
-            self.trial[rows, running] = np.where(rows < CONSTANT, bounded, self.trial[rows, running])
+        for k in np.unique(self.count[self.running]).tolist():
+            running = self.running[self.count[self.running] == k]
+            curvature = self.curvature[running, :k, :k]
+            diagonal = curvature[:, range(k), range(k)]
+            # A parameter that changes nothing stays where it is.
+            tiny = 1e-12 * (1.0 + diagonal.max(axis=1, keepdims=True))
+            curvature[:, range(k), range(k)] = diagonal * (1.0 + self.damping[running, None]) + tiny
+            step = -np.linalg.solve(curvature, self.slope[running, :k, None])[:, :, 0]
+            step = np.clip(step, -LONGEST_STEP, LONGEST_STEP)
+            self.trial[:, running] = self.best[:, running]
+            for j in range(k):
+                rows = self.free[j, running]
+                moved = self.trial[rows, running] + step[:, j]
+                self.trial[rows, running] = np.where(rows < CONSTANT, np.clip(moved, -FARTHEST, FARTHEST), moved)
