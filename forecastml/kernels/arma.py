@@ -137,8 +137,10 @@ class Recursion:
     def __init__(self, start: Filter, phi: np.ndarray) -> None:
         self._phi = widened(phi, len(start.state))
         # State and direction of change obey the same transition, so they move together.
-        self._whole = np.stack([start.state, start.change]), start.gain.copy(), *(
-            part.copy() for part in (start.variance, start.factor)
+        self._whole = (
+            np.stack([start.state, start.change]),
+            start.gain.copy(),
+            *(part.copy() for part in (start.variance, start.factor)),
         )
         self._take(phi.shape[1])
 

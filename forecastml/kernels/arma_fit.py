@@ -106,7 +106,7 @@ def well_inside(parameters: np.ndarray, season: int, margin: float) -> np.ndarra
 
 
 def maximised(sample: Sample, fits: Fits, stop: Stop) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Parameters (rows, fits), -2 log likelihood and innovation variance (fits,) at the maximum that each start reaches.
+    """Parameters (rows, fits), -2 log likelihood and innovation variance (fits,) at the maximum that a start reaches.
 
     -2 log likelihood is inf, and the start is returned, where it has no finite value there.
     """

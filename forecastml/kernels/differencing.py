@@ -19,8 +19,8 @@ STRONG = 0.64
 KPSS_BOUND = 0.463
 #: Neighbouring years that a seasonal value is taken from, rounds of the decomposition.
 SEASONAL_WINDOW, ROUNDS = 11, 5
-#: Values that vary less than this share of their size do not vary.
-FLAT = 1e-9
+#: Values of the order of 1 that vary less than this do not vary.
+FLAT = 1e-12
 
 
 def differenced(values: np.ndarray, d: int, seasonal_d: int, season: int) -> np.ndarray:
@@ -47,8 +47,7 @@ def spread(values: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 def flat(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Whether a series does not vary: bool (series,)."""
-    largest = np.where(inside(values, lengths), np.abs(values), 0.0).max(axis=0, initial=0.0)
-    return spread(values, lengths)[1] <= FLAT * largest
+    return spread(values, lengths)[1] <= FLAT
 
 
 def kpss(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:

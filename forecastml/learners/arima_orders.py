@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from forecastml.budget import Deadline
 from forecastml.kernels.arma_fit import CONSTANT, MOST, PARTS, Fits, Sample, Stop, maximised, well_inside
 
 #: Roots nearer to the unit circle are rejected (Hyndman and Khandakar 2008).
@@ -37,12 +38,12 @@ class Bounds:
     constant: np.ndarray
 
     @classmethod
-    def of(cls, known: np.ndarray, season: int, seasonal: int, constant: bool) -> Bounds:
-        """By the number of known values; seasonal: P and Q at most."""
+    def of(cls, known: np.ndarray, season: int, constant: np.ndarray) -> Bounds:
+        """By the number of known values."""
         third = known // 3
         plain = np.minimum(MOST[0], np.minimum(third, season - 1) if season > 1 else third)
-        far = np.minimum(seasonal, third // season) if season > 1 else np.zeros_like(known)
-        return cls(np.stack([plain, plain, far, far]), np.full(len(known), constant))
+        far = np.minimum(MOST[2], third // season) if season > 1 else np.zeros_like(known)
+        return cls(np.stack([plain, plain, far, far]), constant)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,10 @@ class Models:
     criterion: np.ndarray
     variance: np.ndarray
 
+    def take(self, series: np.ndarray) -> Models:
+        """Those of these series."""
+        return Models(*(getattr(self, name)[..., series] for name in self.__dataclass_fields__))
+
     def replaced(self, series: np.ndarray, by: Models) -> Models:
         """The same with other models of these series."""
         fields = [getattr(self, name).copy() for name in self.__dataclass_fields__]
@@ -63,7 +68,7 @@ class Models:
         return Models(*fields)
 
 
-def searched(sample: Sample, bounds: Bounds, mean: np.ndarray) -> Models:
+def searched(sample: Sample, bounds: Bounds, mean: np.ndarray, deadline: Deadline) -> Models:
     """The best model of every series. mean: of its values, where the constant begins."""
     n = len(sample.lengths)
     search = _Search(sample, bounds, mean)
@@ -80,6 +85,7 @@ def searched(sample: Sample, bounds: Bounds, mean: np.ndarray) -> Models:
         going = np.flatnonzero(~still.all(axis=0))
         if not len(going):
             break
+        deadline.check()
         for move in (SEASONAL_MOVES, PLAIN_MOVES)[kind]:
             search.propose(going, search.neighbour(going, move))
         better = search.judge()
@@ -128,8 +134,7 @@ class _Search:
         rank = np.lexsort((np.arange(len(series)), found.criterion, series))
         first = rank[np.append(True, series[rank][1:] != series[rank][:-1])] if len(rank) else rank
         first = first[found.criterion[first] < self.best.criterion[series[first]]]
-        chosen = Models(*(getattr(found, name)[..., first] for name in Models.__dataclass_fields__))
-        self.best = self.best.replaced(series[first], chosen)
+        self.best = self.best.replaced(series[first], found.take(first))
         return series[first]
 
 
