@@ -17,19 +17,21 @@ class Chunk:
 
     values: float64 (time, series), largest absolute value of a series between 0.5 and 1 (0 for zeros), NaN where
     unknown and after the end; lengths: int64 (series,), never increasing; known: int64 (series,), known values, at
-    least 1; scale: float64 (series,), original value / scaled value.
+    least 1; scale: float64 (series,), original value / scaled value; drivers: what else is known at these rows, float64
+    (time, series, columns), where the learner asks for it (`VectorisedLearner.drivers`).
     """
 
     values: np.ndarray
     lengths: np.ndarray
     known: np.ndarray
     scale: np.ndarray
+    drivers: np.ndarray | None = None
 
     @classmethod
-    def of(cls, values: np.ndarray, lengths: np.ndarray, known: np.ndarray) -> Chunk:
+    def of(cls, values: np.ndarray, lengths: np.ndarray, known: np.ndarray, drivers: np.ndarray | None = None) -> Chunk:
         """values: float64 (time, series) as they are."""
         scale = np.ldexp(1.0, np.frexp(np.fmax.reduce(np.abs(values), axis=0))[1])
-        return cls(values / scale, lengths, known, scale)
+        return cls(values / scale, lengths, known, scale, drivers)
 
     @classmethod
     def blank(cls) -> Chunk:
@@ -58,7 +60,8 @@ class Chunk:
         """These series: mask, or positions of which the lengths never increase."""
         lengths = self.lengths[series]
         values = np.ascontiguousarray(self.values[: lengths.max(initial=0), series])
-        return Chunk(values, lengths, self.known[series], self.scale[series])
+        drivers = None if self.drivers is None else self.drivers[: len(values), series]
+        return Chunk(values, lengths, self.known[series], self.scale[series], drivers)
 
 
 def windows(panel: Panel, history: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
