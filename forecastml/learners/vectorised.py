@@ -76,8 +76,8 @@ class VectorisedForecaster:
         ok = np.flatnonzero([status == OK for status in self.status])
         for first in range(0, len(ok), PROJECTED):
             items = ok[first : first + PROJECTED]
-            memory = self._rows(items) | self.learner.ahead(
-                inputs, items, inputs.lengths[items], horizon, self.settings
+            memory = self._rows(items) | _ahead(
+                self.learner, inputs, items, inputs.lengths[items], horizon, self.settings
             )
             with np.errstate(all="ignore"):
                 mean, quantiles = self.learner.project(memory, self.settings, horizon, levels)
@@ -98,7 +98,7 @@ class VectorisedForecaster:
         ok = np.array([status == OK for status in self.status], dtype=bool)
         for items in chunked(np.where(ok, new, 0), self.learner.chunk):
             rows = int(new[items].max())
-            memory = self._rows(items) | self.learner.ahead(data, items, skip[items], rows, self.settings)
+            memory = self._rows(items) | _ahead(self.learner, data, items, skip[items], rows, self.settings)
             values = columns(data, items, skip[items], new[items]) / memory["scale"]
             with np.errstate(all="ignore"):
                 moved = self.learner.advance(memory, self.settings, values, new[items])
@@ -159,11 +159,6 @@ class VectorisedLearner:
         """
         return None
 
-    def ahead(self, panel: Panel, series: np.ndarray, first: np.ndarray, rows: int, settings: Settings) -> Memory:
-        """`drivers` as a part of the memory."""
-        found = self.drivers(panel, series, first, rows, settings)
-        return {} if found is None else {"drivers": found}
-
     def fit_chunk(self, chunk: Chunk, settings: Settings, context: FitContext, previous: Memory | None) -> Memory:
         """What to remember of each series of a chunk, one row each. previous: of an earlier cutoff, with its scale."""
         raise NotImplementedError
@@ -204,7 +199,7 @@ class VectorisedLearner:
         order, parts = [blank], []
         if len(blank) or not len(train):
             # Something of the right shape has to stand where there is nothing to fit.
-            row = self._remembered(Chunk.blank(), settings, context, None, {})
+            row = self.remember(Chunk.blank(), settings, context)
             parts.append({name: np.repeat(array, len(blank), axis=0) for name, array in row.items()})
         for items in chunked(lengths, self.chunk):
             context.deadline.check()
@@ -213,22 +208,36 @@ class VectorisedLearner:
             values = columns(train, items, skip[items], lengths[items])
             chunk = Chunk.of(values, lengths[items], known[items], drivers)
             old = None if previous is None else previous._rows(items)
-            ahead = self.ahead(train, items, train.lengths[items], context.horizon, settings)
-            parts.append(self._remembered(chunk, settings, context, old, ahead))
+            ahead = _ahead(self, train, items, train.lengths[items], context.horizon, settings)
+            parts.append(self.remember(chunk, settings, context, old, ahead))
             order.append(items)
         rows = SeriesArrays.joined(parts, np.argsort(np.concatenate(order)))
         arrays = {**rows, "origin": train.last_ordinal // train.frequency.step}
         status = tuple(np.where(known > 0, OK, NO_VALUES).tolist())
         return VectorisedForecaster(self, settings, SeriesArrays(arrays, status))
 
-    def _remembered(
-        self, chunk: Chunk, settings: Settings, context: FitContext, previous: Memory | None, ahead: Memory
+    def remember(
+        self,
+        chunk: Chunk,
+        settings: Settings,
+        context: FitContext,
+        previous: Memory | None = None,
+        ahead: Memory | None = None,
     ) -> Memory:
+        """All of the memory of a chunk: what `fit_chunk` says, its scale, and the stand-in of what explodes."""
         with np.errstate(all="ignore"):
             memory = self.fit_chunk(chunk, settings, context, previous)
             memory |= {"scale": chunk.scale, **begun(chunk)}
-            mean, _ = self.project(memory | ahead, settings, context.horizon, ())
+            mean, _ = self.project(memory | (ahead or {}), settings, context.horizon, ())
             # Not where they are merely large: NaN too counts as outside.
             inside = kept_inside(memory, mean) == mean
             memory["replaced"] = (~inside.all(axis=0)).astype(np.float64)
         return memory
+
+
+def _ahead(
+    learner: VectorisedLearner, panel: Panel, series: np.ndarray, first: np.ndarray, rows: int, settings: Settings
+) -> Memory:
+    """`drivers` as a part of the memory."""
+    found = learner.drivers(panel, series, first, rows, settings)
+    return {} if found is None else {"drivers": found}
