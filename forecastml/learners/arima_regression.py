@@ -150,7 +150,7 @@ def _continued(
 
 def _improved(sample: Sample, start: Models, some: np.ndarray, used: np.ndarray, stop: Stop) -> Models:
     """The maximum near the models of some series, or what they were where that lies near the unit circle."""
-    found = fitted(sample, some, start.order[:, some], start.parameters[:, some], stop, used)
+    found = fitted(sample, some, start.order[:, some], start.parameters[:, some], (stop, np.inf), used)
     worse = np.flatnonzero(~np.isfinite(found.criterion))
     return found.replaced(worse, start.take(some[worse]))
 
@@ -193,7 +193,7 @@ def _filtered(chunk: Chunk, memory: Memory, settings: ArimaSettings) -> Memory:
 def process(memory: Memory, settings: ArimaSettings) -> Process:
     """The processes of the memory's series."""
     season = settings.season_length
-    phi, theta = polynomials(by_series(memory["parameters"]), season, MOST[2] if season > 1 else 0)
+    phi, theta = polynomials(by_series(memory["parameters"]), season, MOST[2:] if season > 1 else (0, 0))
     d, seasonal_d = memory["order"][:, 5].copy(), memory["order"][:, 6].copy()
     return Process.of((phi, theta), memory["constant"], d, (seasonal_d, season))
 
