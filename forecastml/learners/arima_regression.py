@@ -159,13 +159,17 @@ def _memory(told: Differenced, found: Models, columns: Regressors, differences: 
     """What is remembered of the parameters, in the order of the chunk, in units of its values."""
     back = np.argsort(told.series)
     parameters, size = found.parameters[:, back], told.size[back]
+    known = (~np.isnan(told.sample.values)).sum(axis=0)[back]
+    # Unbiased as in a regression, and finite.
+    terms = found.order[:, back].sum(axis=0) + columns.used.sum(axis=0)
+    unbiased = known / np.maximum(known - terms, 1)
     return {
         "order": np.concatenate([found.order[:, back], differences]).T.astype(np.float64),
         "parameters": parameters[:CONSTANT].T.copy(),
         "constant": parameters[CONSTANT] * size,
         "beta": (parameters[CONSTANT + 1 :] * size / columns.size).T.copy(),
         "centre": columns.centre.T.copy(),
-        "innovation": found.variance[back] * size * size,
+        "innovation": found.variance[back] * size * size * unbiased,
     }
 
 
