@@ -28,6 +28,8 @@ STEP = 1e-4
 FARTHEST, LONGEST_STEP = 30.0, 1.5
 #: First damping, and its factors after a success and a failure.
 DAMPING, SUCCESS, FAILURE, MOST_DAMPING = 0.01, 0.2, 6.0, 1e7
+#: A fit is given up when even so many times the expected gain of a step would not make it good enough.
+OPTIMISM = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,28 +52,26 @@ class Sample:
         """Rows of parameters."""
         return CONSTANT + 1 + len(self.terms)
 
-    def innovations(self, series: np.ndarray, parameters: np.ndarray, seasonal: int) -> Innovations:
-        """Of these series, never shorter ones first, under parameters (rows, series); seasonal: highest of P and Q."""
+    def innovations(self, series: np.ndarray, parameters: np.ndarray, seasonal: tuple[int, int]) -> Innovations:
+        """Of these series, never shorter ones first, under parameters (rows, series); seasonal: highest P and Q."""
         lengths = self.lengths[series]
         rest = self.values[: lengths.max(initial=0), series] - parameters[CONSTANT]
         for term, weight in zip(self.terms, parameters[CONSTANT + 1 :], strict=True):
-            rest -= weight * term[: len(rest), series]
+            if weight.any():
+                rest -= weight * term[: len(rest), series]
         return innovations(rest, lengths, *polynomials(parameters, self.season, seasonal))
 
 
 @dataclass(frozen=True, eq=False)
 class Fits:
-    """What is to be fitted: series, int64 (fits,), shorter ones later; active, bool (rows, fits): parameters that are
-    free; start: float64 (rows, fits), 0 where not free; seasonal: highest of P and Q of all."""
+    """What is to be fitted: series, int64 (fits,), shorter ones have higher numbers; active, bool (rows, fits): what is
+    free; start: float64 (rows, fits), 0 where not free; enough: float64 (fits,), a fit that is not expected to come
+    below this -2 log likelihood is given up."""
 
     series: np.ndarray
     active: np.ndarray
     start: np.ndarray
-    seasonal: int
-
-    def take(self, fits: np.ndarray) -> Fits:
-        """These of them."""
-        return Fits(self.series[fits], self.active[:, fits], self.start[:, fits], self.seasonal)
+    enough: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,15 @@ def partial(parameters: np.ndarray) -> np.ndarray:
     return parameters / np.sqrt(1.0 + parameters * parameters)
 
 
-def polynomials(parameters: np.ndarray, season: int, seasonal: int = MOST[2]) -> tuple[np.ndarray, np.ndarray]:
+def polynomials(
+    parameters: np.ndarray, season: int, seasonal: tuple[int, int] = MOST[2:]
+) -> tuple[np.ndarray, np.ndarray]:
     """Lag polynomials phi and theta, multiplied out for P and Q of at most `seasonal`: (order, columns) each."""
     ar, ma = coefficients(partial(parameters[AR])), coefficients(partial(parameters[MA]))
-    far_ar = coefficients(partial(parameters[SEASONAL_AR][:seasonal]))
-    far_ma = coefficients(partial(parameters[SEASONAL_MA][:seasonal]))
-    width = MOST[0] + seasonal * season
-    return multiplied(ar, far_ar, season, width), -multiplied(ma, far_ma, season, width)
+    far_ar = coefficients(partial(parameters[SEASONAL_AR][: seasonal[0]]))
+    far_ma = coefficients(partial(parameters[SEASONAL_MA][: seasonal[1]]))
+    phi = multiplied(ar, far_ar, season, MOST[0] + seasonal[0] * season)
+    return phi, -multiplied(ma, far_ma, season, MOST[1] + seasonal[1] * season)
 
 
 def well_inside(parameters: np.ndarray, season: int, margin: float) -> np.ndarray:
@@ -112,9 +114,9 @@ def maximised(sample: Sample, fits: Fits, stop: Stop) -> tuple[np.ndarray, np.nd
     """
     search = _Search(sample, fits)
     for _ in range(stop.rounds):
-        open_ = search.round(stop.gain)
-        if not open_:
+        if not len(search.running):
             break
+        search.round(stop.gain)
     return search.best, search.deviance, search.variance
 
 
@@ -130,16 +132,19 @@ class _Search:
         self.best, self.trial = fits.start.copy(), fits.start.copy()
         self.deviance, self.variance = np.full(n, np.inf), np.ones(n)
         self.slope, self.curvature = np.zeros((n, k)), np.zeros((n, k, k))
-        self.damping = np.full(n, DAMPING)
-        self.running = np.arange(n)
+        self.damping, self.known = np.full(n, DAMPING), np.ones(n)
+        self.far = np.stack([fits.active[part].sum(axis=0) for part in PARTS[2:]])
+        # Models of one width come together.
+        self.running = np.lexsort((fits.series, *self.far, self.far.max(axis=0, initial=0)))
 
-    def round(self, gain: float) -> bool:
-        """Try the next point of every fit that runs; whether any goes on."""
+    def round(self, gain: float) -> None:
+        """Try the next point of every fit that runs."""
         every = self.running
-        width = MOST[0] + 1 + self.fits.seasonal * self.sample.season
-        columns = np.cumsum(1 + self.count[every])
+        width = MOST[0] + 1 + self.far.max(axis=0, initial=0)[every] * self.sample.season
+        numbers = np.cumsum((1 + self.count[every]) * width)
         done = np.zeros(len(self.fits.series), dtype=bool)
-        for piece in np.split(every, np.flatnonzero(np.diff(columns * width // SIZE)) + 1):
+        for piece in np.split(every, np.flatnonzero(np.diff(numbers // SIZE)) + 1):
+            piece = piece[np.argsort(self.fits.series[piece], kind="stable")]
             deviance, variance = self._quotients(piece)
             better = deviance < self.deviance[piece]
             small = better & (self.deviance[piece] - deviance < gain)
@@ -149,9 +154,7 @@ class _Search:
             self.damping[piece] *= np.where(better, SUCCESS, FAILURE)
             done[piece] = small | (self.damping[piece] > MOST_DAMPING) | ~np.isfinite(self.deviance[piece])
         self.running = every[~done[every] & (self.count[every] > 0)]
-        if len(self.running):
-            self._step()
-        return len(self.running) > 0
+        self.running = self.running[self._step()]
 
     def _quotients(self, piece: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """-2 log likelihood and variance at the trial points; slope and curvature are kept where it is lower."""
@@ -162,9 +165,11 @@ class _Search:
         points = self.trial[:, piece[owner]]
         moved = np.flatnonzero(place)
         points[self.free[place[moved] - 1, piece[owner[moved]]], moved] += STEP
-        found = self.sample.innovations(self.fits.series[piece[owner]], points, self.fits.seasonal)
+        most = tuple(self.far[:, piece].max(axis=1).tolist())
+        found = self.sample.innovations(self.fits.series[piece[owner]], points, most)
         known = np.maximum(found.known, 1)
         errors = found.errors * np.exp(found.log_variance / (2.0 * known))
+        self.known[piece] = known[base]
         squares, log_variance, known = total(errors * errors)[base], found.log_variance[base], known[base]
         deviance = known * (np.log(squares / known) + 1.0 + np.log(2.0 * np.pi))
         fine = np.isfinite(deviance)
@@ -184,18 +189,31 @@ class _Search:
         variance = squares / known * np.exp(-log_variance / known)
         return np.where(fine, deviance, np.inf), variance
 
-    def _step(self) -> None:
+    def _step(self) -> np.ndarray:
+        """Set the next trial points of the fits that run; which of them still promise enough."""
+        promising = np.ones(len(self.running), dtype=bool)
         for k in np.unique(self.count[self.running]).tolist():
-            running = self.running[self.count[self.running] == k]
-            curvature = self.curvature[running, :k, :k]
+            alike = np.flatnonzero(self.count[self.running] == k)
+            running = self.running[alike]
+            curvature, slope = self.curvature[running, :k, :k], self.slope[running, :k]
             diagonal = curvature[:, range(k), range(k)]
             # A parameter that changes nothing stays where it is.
             tiny = 1e-12 * (1.0 + diagonal.max(axis=1, keepdims=True))
             curvature[:, range(k), range(k)] = diagonal * (1.0 + self.damping[running, None]) + tiny
-            step = -np.linalg.solve(curvature, self.slope[running, :k, None])[:, :, 0]
-            step = np.clip(step, -LONGEST_STEP, LONGEST_STEP)
+            step = -np.linalg.solve(curvature, slope[:, :, None])[:, :, 0]
             self.trial[:, running] = self.best[:, running]
+            gain = np.zeros(len(running))
             for j in range(k):
                 rows = self.free[j, running]
-                moved = self.trial[rows, running] + step[:, j]
+                moved = self.trial[rows, running] + np.clip(step[:, j], -LONGEST_STEP, LONGEST_STEP)
                 self.trial[rows, running] = np.where(rows < CONSTANT, np.clip(moved, -FARTHEST, FARTHEST), moved)
+                gain -= slope[:, j] * step[:, j]
+            promising[alike] = self._promise(running, gain)
+        return promising
+
+    def _promise(self, running: np.ndarray, gain: np.ndarray) -> np.ndarray:
+        """Whether fits may come below what is enough, by the expected gain of the sum of squares and room for error."""
+        known, deviance = self.known[running], self.deviance[running]
+        squares = known * np.exp(deviance / known - 1.0) / (2.0 * np.pi)
+        share = np.minimum(OPTIMISM * gain / squares, 0.99)
+        return (self.damping[running] > DAMPING) | (deviance + known * np.log(1.0 - share) < self.fits.enough[running])

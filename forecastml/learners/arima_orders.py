@@ -129,7 +129,9 @@ class _Search:
         """Fit what was proposed; the series that have a better model now."""
         series, order = np.concatenate(self._series), np.concatenate(self._orders, axis=1)
         self._series, self._orders = [], []
-        found = fitted(self.sample, series, order, started(self, series, order), SEARCHED)
+        found = fitted(
+            self.sample, series, order, started(self, series, order), (SEARCHED, self.best.criterion[series])
+        )
         # The first of the lowest, in the order of proposing.
         rank = np.lexsort((np.arange(len(series)), found.criterion, series))
         first = rank[np.append(True, series[rank][1:] != series[rank][:-1])] if len(rank) else rank
@@ -163,30 +165,27 @@ def fitted(
     series: np.ndarray,
     order: np.ndarray,
     start: np.ndarray,
-    stop: Stop,
+    goal: tuple[Stop, np.ndarray | float],
     used: np.ndarray | None = None,
 ) -> Models:
-    """Models of these orders. used: linear terms beside the constant that are free, bool (terms, models)."""
+    """Models of these orders, AICc inf for those with a root near the unit circle.
+
+    goal: when a fit ends, and the AICc that it has to beat, float64 (models,); used: linear terms beside the constant
+    that are free, bool (terms, models).
+    """
+    stop, beaten = goal
     active = free(order, sample.rows)
     if used is not None:
         active[CONSTANT + 1 :] = used
-    parameters, deviance, variance = start.copy(), np.full(len(series), np.inf), np.ones(len(series))
-    count, seasonal = active.sum(axis=0), np.maximum(order[2], order[3])
-    for far in np.unique(seasonal).tolist():
-        alike = np.flatnonzero(seasonal == far)
-        alike = alike[np.argsort(series[alike], kind="stable")]
-        fits = Fits(series[alike], active[:, alike], start[:, alike], far)
-        parameters[:, alike], deviance[alike], variance[alike] = maximised(sample, fits, stop)
-    known = (~np.isnan(sample.values)).sum(axis=0)[series]
-    return Models(order, parameters, _aicc(deviance, known, count, parameters, sample.season), variance)
+    known, count = (~np.isnan(sample.values)).sum(axis=0)[series], active.sum(axis=0)
+    penalty = _penalty(known, count)
+    parameters, deviance, variance = maximised(sample, Fits(series, active, start, beaten - penalty), stop)
+    fine = well_inside(parameters, sample.season, MARGIN)
+    return Models(order, parameters, np.where(fine, deviance + penalty, np.inf), variance)
 
 
-def _aicc(
-    deviance: np.ndarray, known: np.ndarray, count: np.ndarray, parameters: np.ndarray, season: int
-) -> np.ndarray:
-    """AICc, inf for models with a root near the unit circle or as many parameters as values."""
+def _penalty(known: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """What AICc adds to -2 log likelihood, inf for models with as many parameters as values."""
     k = count + 1.0
     room = known - k - 1.0
-    criterion = deviance + 2.0 * k + 2.0 * k * (k + 1.0) / np.maximum(room, 1.0)
-    fine = (room > 0) & well_inside(parameters, season, MARGIN)
-    return np.where(fine, criterion, np.inf)
+    return np.where(room > 0, 2.0 * k + 2.0 * k * (k + 1.0) / np.maximum(room, 1.0), np.inf)

@@ -150,7 +150,7 @@ def _continued(
 
 def _improved(sample: Sample, start: Models, some: np.ndarray, used: np.ndarray, stop: Stop) -> Models:
     """The maximum near the models of some series, or what they were where that lies near the unit circle."""
-    found = fitted(sample, some, start.order[:, some], start.parameters[:, some], stop, used)
+    found = fitted(sample, some, start.order[:, some], start.parameters[:, some], (stop, np.inf), used)
     worse = np.flatnonzero(~np.isfinite(found.criterion))
     return found.replaced(worse, start.take(some[worse]))
 
@@ -159,13 +159,17 @@ def _memory(told: Differenced, found: Models, columns: Regressors, differences: 
     """What is remembered of the parameters, in the order of the chunk, in units of its values."""
     back = np.argsort(told.series)
     parameters, size = found.parameters[:, back], told.size[back]
+    known = (~np.isnan(told.sample.values)).sum(axis=0)[back]
+    # Unbiased as in a regression, and finite.
+    terms = found.order[:, back].sum(axis=0) + columns.used.sum(axis=0)
+    unbiased = known / np.maximum(known - terms, 1)
     return {
         "order": np.concatenate([found.order[:, back], differences]).T.astype(np.float64),
         "parameters": parameters[:CONSTANT].T.copy(),
         "constant": parameters[CONSTANT] * size,
         "beta": (parameters[CONSTANT + 1 :] * size / columns.size).T.copy(),
         "centre": columns.centre.T.copy(),
-        "innovation": found.variance[back] * size * size,
+        "innovation": found.variance[back] * size * size * unbiased,
     }
 
 
@@ -193,7 +197,7 @@ def _filtered(chunk: Chunk, memory: Memory, settings: ArimaSettings) -> Memory:
 def process(memory: Memory, settings: ArimaSettings) -> Process:
     """The processes of the memory's series."""
     season = settings.season_length
-    phi, theta = polynomials(by_series(memory["parameters"]), season, MOST[2] if season > 1 else 0)
+    phi, theta = polynomials(by_series(memory["parameters"]), season, MOST[2:] if season > 1 else (0, 0))
     d, seasonal_d = memory["order"][:, 5].copy(), memory["order"][:, 6].copy()
     return Process.of((phi, theta), memory["constant"], d, (seasonal_d, season))
 
