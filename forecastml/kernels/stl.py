@@ -120,9 +120,9 @@ def stretch(n: int, length: float) -> tuple[np.ndarray, np.ndarray]:
     in which no value falls repeats the next one.
     """
     rate = np.ceil(length) / length
-    size = int(np.floor(n * rate))
-    source = np.minimum(np.ceil(np.arange(-size, 0) / rate), -1).astype(np.int64)
-    back = np.maximum(slot_numbers(np.arange(-n, 0), length), -size)
+    back = slot_numbers(np.arange(-n, 0), length)
+    size = int(-back[0])
+    source = np.clip(np.ceil(np.arange(-size, 0) / rate), -n, -1).astype(np.int64)
     return n + source, size + back
 
 
@@ -174,7 +174,7 @@ class Filter(NamedTuple):
     flat: bool
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def loess_filter(n: int, loess: Loess, beyond: int) -> Filter:
     """The filter over n values; beyond: values that are computed before the first and after the last one."""
     jump = min(loess.jump, n - 1)
