@@ -129,9 +129,7 @@ def arguments() -> argparse.Namespace:
 
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with datasets.json")
     parser.add_argument("--sets", type=listed, default=list(SEASONS), help=f"default {','.join(SEASONS)}")
-    parser.add_argument(
-        "--seasons", type=lambda text: tuple(map(int, text.split(","))), help="instead of the set's own"
-    )
+    parser.add_argument("--seasons", type=lambda text: tuple(map(int, text.split(","))), help="not the set's own")
     parser.add_argument("--folds", type=int, default=0, help="roll so many origins inside the train rows")
     parser.add_argument("--models", type=listed, default=["dynamic_optimized_theta"], help="of the adjusted values")
     parser.add_argument("--params", type=json.loads, default={}, help="other parameters of mstl, JSON")

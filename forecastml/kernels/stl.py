@@ -50,14 +50,11 @@ class SeasonPlan:
     polish: Loess | None = None
 
     @classmethod
-    def of(cls, length: float, window: int, degree: int = 0, thinned: bool = True) -> SeasonPlan:
-        """Windows of trend and low-pass filter as Cleveland et al. advise; thinned: computed ten times per window.
-
-        window: values of a slot that its smoother sees; degree: 0 or 1, of the same.
-        """
+    def of(cls, length: float, seasonal: Loess, thinned: bool = True) -> SeasonPlan:
+        """Windows of trend and low-pass filter as Cleveland et al. advise; thinned: computed ten times per window."""
         slots = int(np.ceil(length))
-        trend, low_pass = next_odd(1.5 * slots / (1.0 - 1.5 / window)), next_odd(slots + 1)
-        return cls(length, Loess(window, degree), *(Loess(w, 1, tenth(w) if thinned else 1) for w in (trend, low_pass)))
+        trend, low_pass = next_odd(1.5 * slots / (1.0 - 1.5 / seasonal.window)), next_odd(slots + 1)
+        return cls(length, seasonal, *(Loess(w, 1, tenth(w) if thinned else 1) for w in (trend, low_pass)))
 
     @property
     def slots(self) -> int:

@@ -23,14 +23,18 @@ from forecastml.learners.chunks import Chunk, bridged
 
 #: Rounds of season and trend; after two, trends still stand in the seasons (rolling folds of hourly series).
 INNER = 5
-#: A window that counts all cycles alike. Longer seasons get it: of them there are few cycles, and to follow their
-#: changes lost on folds.
-ALL_CYCLES = 100_001
-#: Windows and degrees of the smoother of the shortest season that each series chooses from; the first needs no reason.
-SMOOTHERS = ((11, 0), (3, 0), (5, 0), (7, 0), (21, 0), (ALL_CYCLES, 0), (7, 1), (11, 1), (21, 1))
+#: Counts all cycles alike, and is computed at the ends only. Longer seasons get it: of them there are few cycles, and
+#: to follow their changes lost on folds.
+ALL_CYCLES = Loess(100_001, 0, 100_001)
+#: Smoothers of the shortest season that each series chooses from; the first needs no reason.
+SMOOTHERS = (
+    *(Loess(window, 0) for window in (11, 3, 5, 7, 21)),
+    ALL_CYCLES,
+    *(Loess(window, 1) for window in (7, 11, 21)),
+)
 #: Another one is chosen where its error is this small beside that of the first, in a series of so many cycles; the
-#: errors of this many of them count.
-BETTER, LEAST_CYCLES, JUDGED_CYCLES = 0.95, 16, 20
+#: errors of this many of them count, and what they are foretold from goes back so many more.
+BETTER, LEAST_CYCLES, JUDGED_CYCLES, EARLIER_CYCLES = 0.95, 16, 20, 60
 #: A season this many times longer than the next shorter one is smooth from slot to slot: it is smoothed over as many
 #: values as one `SMOOTH_SHARE`-th of it, because two or three cycles of single values are mostly noise.
 SMOOTH_RATIO, SMOOTH_SHARE = 20, 12
@@ -67,12 +71,9 @@ class Adjustment:
     window: int | None
     horizon: int
 
-    def plans(self, count: int, window: int, degree: int) -> tuple[SeasonPlan, ...]:
+    def plans(self, count: int, smoother: Loess) -> tuple[SeasonPlan, ...]:
         """Of the `count` shortest seasons, the shortest with this smoother."""
-        plans = [
-            SeasonPlan.of(m, ALL_CYCLES if place else window, 0 if place else degree)
-            for place, m in enumerate(self.seasons[:count])
-        ]
+        plans = [SeasonPlan.of(m, ALL_CYCLES if place else smoother) for place, m in enumerate(self.seasons[:count])]
         for place in range(1, count):
             if self.seasons[place] >= SMOOTH_RATIO * self.seasons[place - 1]:
                 width = next_odd(self.seasons[place] / SMOOTH_SHARE)
@@ -110,20 +111,20 @@ class Adjustment:
         """Positions of series that are decomposed together, and how."""
         series = filled.shape[1]
         if self.window is not None or len(filled) < LEAST_CYCLES * self.seasons[0]:
-            smoother = SMOOTHERS[0] if self.window is None else (self.window, 0)
+            smoother = SMOOTHERS[0] if self.window is None else Loess(self.window, 0)
             for some in _pieces(np.arange(series), len(filled)):
-                yield some, self.plans(count, *smoother)
+                yield some, self.plans(count, smoother)
             return
         choice = np.empty(series, np.int64)
         for some in _pieces(np.arange(series), len(filled)):
             choice[some] = self._choice(np.ascontiguousarray(filled[:, some]), count)
         for place in np.unique(choice).tolist():
             for some in _pieces(np.flatnonzero(choice == place), len(filled)):
-                yield some, self.plans(count, *SMOOTHERS[place])
+                yield some, self.plans(count, SMOOTHERS[place])
 
     def _choice(self, filled: np.ndarray, count: int) -> np.ndarray:
         """The smoother of the shortest season for each series: int64 (series,), positions in `SMOOTHERS`."""
-        rough = mstl(filled, self.plans(count, *SMOOTHERS[0]), rounds=1)
+        rough = mstl(filled, self.plans(count, SMOOTHERS[0]), rounds=1)
         detrended = filled - rough.trend
         for season in rough.seasonal[1:]:
             detrended = detrended - season
@@ -136,14 +137,15 @@ def chosen_smoothers(cycles: np.ndarray, lead: int) -> np.ndarray:
     cycles: float64 (cycles, slots, series) without trend. What a smoother makes of the last of some cycles is compared
     with the cycle `lead` later, for each of the last `JUDGED_CYCLES`.
     """
+    cycles = cycles[-(EARLIER_CYCLES + JUDGED_CYCLES + lead) :]
     count = len(cycles)
     errors = np.zeros((len(SMOOTHERS), *cycles.shape[1:]))
     for target in range(max(count - JUDGED_CYCLES, lead + 2), count):
         seen = target - lead + 1
-        for total, (window, degree) in zip(errors, SMOOTHERS, strict=True):
-            smoother = loess_filter(seen, Loess(window, degree), 0)
+        for total, smoother in zip(errors, SMOOTHERS, strict=True):
+            found = loess_filter(seen, replace(smoother, jump=1), 0)
             foretold = np.zeros(cycles.shape[1:])
-            for weight, cycle in zip(smoother.weights[-1], cycles[smoother.left[-1] :], strict=False):
+            for weight, cycle in zip(found.weights[-1], cycles[found.left[-1] :], strict=False):
                 foretold += weight * cycle
             total += np.abs(cycles[target] - foretold)
     totals = _mean(errors, 1)

@@ -35,7 +35,7 @@ def waves(time: int, periods: tuple[float, ...], series: int = 3, seed: int = 0)
 def test_stl_equals_statsmodels(time, period, window, degree, inner, outer):
     values = waves(time, (period,))
     values[time // 2, 1] += 20.0
-    found = stl(values, SeasonPlan.of(period, window, degree, thinned=False), inner, outer)
+    found = stl(values, SeasonPlan.of(period, Loess(window, degree), thinned=False), inner, outer)
     for i in range(values.shape[1]):
         peer = STL(values[:, i], period=period, seasonal=window, seasonal_deg=degree, robust=outer > 0)
         peer = peer.fit(inner_iter=inner, outer_iter=outer)
@@ -46,7 +46,7 @@ def test_stl_equals_statsmodels(time, period, window, degree, inner, outer):
 
 
 def test_thinned_stl_equals_statsmodels_with_jumps():
-    plan = SeasonPlan.of(12, 11)
+    plan = SeasonPlan.of(12, Loess(11, 0))
     assert (plan.trend, plan.low_pass) == (Loess(21, 1, 3), Loess(13, 1, 2))
     # The last value is computed with its own neighbours here, with those of the last jump there: it lies on a jump.
     values = waves(1 + 3 * 2 * 20, (12,))
@@ -60,7 +60,7 @@ def test_thinned_stl_equals_statsmodels_with_jumps():
 @pytest.mark.parametrize("outer", [0, 2])
 def test_mstl_equals_statsmodels(outer):
     values = waves(6 * 28 + 5, (7, 28))
-    plans = [SeasonPlan.of(7, 11, 1, thinned=False), SeasonPlan.of(28, 15, 1, thinned=False)]
+    plans = [SeasonPlan.of(7, Loess(11), thinned=False), SeasonPlan.of(28, Loess(15), thinned=False)]
     found = mstl(values, plans, rounds=3, inner=2, outer=outer)
     for i in range(values.shape[1]):
         options = {"inner_iter": 2, "outer_iter": outer, "robust": outer > 0, "seasonal_deg": 1}
@@ -113,7 +113,7 @@ def test_the_filter_sums_to_one_and_cannot_be_changed():
 
 def test_neighbours_change_no_bit(monkeypatch):
     values = waves(120, (4, 24), series=40)
-    plans = [SeasonPlan.of(4, 7), SeasonPlan.of(23.7, 11)]
+    plans = [SeasonPlan.of(4, Loess(7, 0)), SeasonPlan.of(23.7, Loess(11, 0))]
     for outer in (0, 1):
         whole = mstl(values, plans, outer=outer)
         for items in ([3], [3, 17], list(range(0, 40, 2))):
@@ -131,7 +131,7 @@ def test_parts_add_up_and_seasons_are_found():
     t = np.arange(24 * 7 * 6)[:, None]
     day, week = np.sin(2 * np.pi * t / 24), 0.5 * np.sign(np.sin(2 * np.pi * t / 168 + 0.1))
     values = day + week + 0.002 * t + 0.02 * np.random.default_rng(0).normal(size=(len(t), 2))
-    found = mstl(values, [SeasonPlan.of(24, 11), SeasonPlan.of(168, 15)], inner=5)
+    found = mstl(values, [SeasonPlan.of(24, Loess(11, 0)), SeasonPlan.of(168, Loess(15, 0))], inner=5)
     remainder = values - found.trend - found.seasonal[0] - found.seasonal[1]
     assert np.abs(remainder).max() < 0.2
     assert np.abs(found.seasonal[0] - day).max() < 0.2
@@ -153,5 +153,5 @@ def test_a_season_of_broken_length_is_stretched_to_whole_slots(length):
 def test_a_broken_length_is_followed_where_a_whole_one_drifts():
     length, time = 52.5, 52 * 30
     values = np.sin(2 * np.pi * np.arange(time)[:, None] / length) ** 3
-    left = [np.abs(values - sum(stl(values, SeasonPlan.of(m, 1001), 5).seasonal)).max() for m in (length, 52)]
+    left = [np.abs(values - sum(stl(values, SeasonPlan.of(m, Loess(1001, 0)), 5).seasonal)).max() for m in (length, 52)]
     assert left[0] < 0.1 < 10 * left[0] < left[1] * 2

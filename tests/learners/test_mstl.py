@@ -11,6 +11,7 @@ import pytest
 from forecastml.data.panel import Panel
 from forecastml.data.schema import Frequency
 from forecastml.errors import ConfigError
+from forecastml.kernels.stl import Loess
 from forecastml.learners.chunks import Chunk
 from forecastml.learners.mstl import CYCLES, Mstl, MstlSettings
 from forecastml.learners.registry import get_learner, register, unregister
@@ -200,17 +201,17 @@ def test_each_series_chooses_its_smoother():
     walk = np.cumsum(random.normal(size=(40, 24)), axis=0)
     line = np.arange(40)[:, None] * random.normal(size=(1, 24)) + 0.1 * random.normal(size=(40, 24))
     cycles = np.stack([fixed, walk, line], axis=2)
-    windows, degrees = zip(*[SMOOTHERS[place] for place in chosen_smoothers(cycles, 1)], strict=True)
-    assert windows[0] >= 11 and windows[1] == 3 and degrees == (0, 0, 1)
-    for i in range(3):
-        assert chosen_smoothers(np.ascontiguousarray(cycles[..., [i]]), 1)[0] == SMOOTHERS.index(
-            (windows[i], degrees[i])
-        )
+    chosen = [SMOOTHERS[place] for place in chosen_smoothers(cycles, 1)]
+    assert [smoother.degree for smoother in chosen] == [0, 0, 1]
+    assert chosen[0].window >= 11 and chosen[1].window == 3
+    for i, smoother in enumerate(chosen):
+        (alone,) = chosen_smoothers(np.ascontiguousarray(cycles[..., [i]]), 1)
+        assert SMOOTHERS[alone] == smoother
 
 
 def test_plans_smooth_long_seasons_from_slot_to_slot_only():
-    plans = Adjustment((24.0, 168.0, 8766.0), None, 48).plans(3, 7, 0)
-    assert [plan.seasonal.window for plan in plans] == [7, ALL_CYCLES, ALL_CYCLES]
+    plans = Adjustment((24.0, 168.0, 8766.0), None, 48).plans(3, Loess(7, 0))
+    assert [plan.seasonal for plan in plans] == [Loess(7, 0), ALL_CYCLES, ALL_CYCLES]
     assert [plan.polish is None for plan in plans] == [True, True, False]
     assert [Adjustment((24.0,), None, h).lead for h in (1, 24, 48, 72, 168)] == [1, 1, 1, 2, 4]
 
