@@ -50,14 +50,11 @@ class SeasonPlan:
     polish: Loess | None = None
 
     @classmethod
-    def of(cls, length: float, window: int, degree: int = 0, thinned: bool = True) -> SeasonPlan:
-        """Windows of trend and low-pass filter as Cleveland et al. advise; thinned: computed ten times per window.
-
-        window: values of a slot that its smoother sees; degree: 0 or 1, of the same.
-        """
+    def of(cls, length: float, seasonal: Loess, thinned: bool = True) -> SeasonPlan:
+        """Windows of trend and low-pass filter as Cleveland et al. advise; thinned: computed ten times per window."""
         slots = int(np.ceil(length))
-        trend, low_pass = next_odd(1.5 * slots / (1.0 - 1.5 / window)), next_odd(slots + 1)
-        return cls(length, Loess(window, degree), *(Loess(w, 1, tenth(w) if thinned else 1) for w in (trend, low_pass)))
+        trend, low_pass = next_odd(1.5 * slots / (1.0 - 1.5 / seasonal.window)), next_odd(slots + 1)
+        return cls(length, seasonal, *(Loess(w, 1, tenth(w) if thinned else 1) for w in (trend, low_pass)))
 
     @property
     def slots(self) -> int:
@@ -120,9 +117,9 @@ def stretch(n: int, length: float) -> tuple[np.ndarray, np.ndarray]:
     in which no value falls repeats the next one.
     """
     rate = np.ceil(length) / length
-    size = int(np.floor(n * rate))
-    source = np.minimum(np.ceil(np.arange(-size, 0) / rate), -1).astype(np.int64)
-    back = np.maximum(slot_numbers(np.arange(-n, 0), length), -size)
+    back = slot_numbers(np.arange(-n, 0), length)
+    size = int(-back[0])
+    source = np.clip(np.ceil(np.arange(-size, 0) / rate), -n, -1).astype(np.int64)
     return n + source, size + back
 
 
@@ -174,7 +171,7 @@ class Filter(NamedTuple):
     flat: bool
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def loess_filter(n: int, loess: Loess, beyond: int) -> Filter:
     """The filter over n values; beyond: values that are computed before the first and after the last one."""
     jump = min(loess.jump, n - 1)

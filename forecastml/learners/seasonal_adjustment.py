@@ -23,14 +23,18 @@ from forecastml.learners.chunks import Chunk, bridged
 
 #: Rounds of season and trend; after two, trends still stand in the seasons (rolling folds of hourly series).
 INNER = 5
-#: A window that counts all cycles alike. Longer seasons get it: of them there are few cycles, and to follow their
-#: changes lost on folds.
-ALL_CYCLES = 100_001
-#: Windows and degrees of the smoother of the shortest season that each series chooses from; the first needs no reason.
-SMOOTHERS = ((11, 0), (3, 0), (5, 0), (7, 0), (21, 0), (ALL_CYCLES, 0), (7, 1), (11, 1), (21, 1))
+#: Counts all cycles alike, and is computed at the ends only. Longer seasons get it: of them there are few cycles, and
+#: to follow their changes lost on folds.
+ALL_CYCLES = Loess(100_001, 0, 100_001)
+#: Smoothers of the shortest season that each series chooses from; the first needs no reason.
+SMOOTHERS = (
+    *(Loess(window, 0) for window in (11, 3, 5, 7, 21)),
+    ALL_CYCLES,
+    *(Loess(window, 1) for window in (7, 11, 21)),
+)
 #: Another one is chosen where its error is this small beside that of the first, in a series of so many cycles; the
-#: errors of this many of them count.
-BETTER, LEAST_CYCLES, JUDGED_CYCLES = 0.95, 16, 20
+#: errors of this many of them count, and what they are foretold from goes back so many more.
+BETTER, LEAST_CYCLES, JUDGED_CYCLES, EARLIER_CYCLES = 0.95, 16, 20, 60
 #: A season this many times longer than the next shorter one is smooth from slot to slot: it is smoothed over as many
 #: values as one `SMOOTH_SHARE`-th of it, because two or three cycles of single values are mostly noise.
 SMOOTH_RATIO, SMOOTH_SHARE = 20, 12
@@ -38,6 +42,8 @@ SMOOTH_RATIO, SMOOTH_SHARE = 20, 12
 LEAST_KNOWN = 0.75
 #: Values that are decomposed at a time: what one round touches stays in the cache.
 PIECE = 1 << 16
+#: How often gaps are filled by what the decomposition found.
+REFILLS = 3
 #: Seasons grow with the level where taking logarithms makes their sizes this much more even (see `growing`), as seen
 #: in this many cycles at least.
 EVENER, GROWING_CYCLES = 0.5, 4
@@ -65,12 +71,9 @@ class Adjustment:
     window: int | None
     horizon: int
 
-    def plans(self, count: int, window: int, degree: int) -> tuple[SeasonPlan, ...]:
+    def plans(self, count: int, smoother: Loess) -> tuple[SeasonPlan, ...]:
         """Of the `count` shortest seasons, the shortest with this smoother."""
-        plans = [
-            SeasonPlan.of(m, ALL_CYCLES if place else window, 0 if place else degree)
-            for place, m in enumerate(self.seasons[:count])
-        ]
+        plans = [SeasonPlan.of(m, ALL_CYCLES if place else smoother) for place, m in enumerate(self.seasons[:count])]
         for place in range(1, count):
             if self.seasons[place] >= SMOOTH_RATIO * self.seasons[place - 1]:
                 width = next_odd(self.seasons[place] / SMOOTH_SHARE)
@@ -85,8 +88,8 @@ class Adjustment:
     def adjusted(self, chunk: Chunk, values: np.ndarray) -> Adjusted:
         """A chunk without its seasons; values: its values, or their logarithms.
 
-        Gaps are filled by classical seasonal indices on a straight line first, by trend and seasons then, and the
-        decomposition is repeated.
+        Gaps are filled by classical seasonal indices on a straight line first, then by the trend and seasons that
+        were found, a few times over.
         """
         left, estimated = values.copy(), values.copy()
         tables = tuple(np.zeros((len(chunk), int(np.ceil(m)))) for m in self.seasons)
@@ -94,11 +97,9 @@ class Adjustment:
             length = chunk.lengths[together[0]]
             part = np.ascontiguousarray(values[:length, together])
             filled = _filled(part, chunk.known[together], int(np.ceil(self.seasons[0])))
-            for (window, degree), some in self._smoothers(filled, count):
-                items = together[some]
-                plans = self.plans(count, window, degree)
-                found = _decomposed(np.ascontiguousarray(part[:, some]), np.ascontiguousarray(filled[:, some]), plans)
-                rest = part[:, some]
+            for some, plans in self._planned(filled, count):
+                items, rest = together[some], part[:, some]
+                found = _decomposed(rest, np.ascontiguousarray(filled[:, some]), plans)
                 for table, plan, season in zip(tables, plans, found.seasonal, strict=False):
                     rest = rest - season
                     table[items] = last_cycle(season, plan.length).T
@@ -106,19 +107,28 @@ class Adjustment:
                 estimated[:length, items] = np.where(np.isnan(rest), found.trend, rest)
         return Adjusted(left, estimated, tables)
 
-    def _smoothers(self, filled: np.ndarray, count: int) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
-        """Smoothers of the shortest season, and the positions of the series that each is for."""
-        shortest = self.seasons[0]
-        if self.window is not None or len(filled) < LEAST_CYCLES * shortest:
-            yield SMOOTHERS[0] if self.window is None else (self.window, 0), np.arange(filled.shape[1])
+    def _planned(self, filled: np.ndarray, count: int) -> Iterator[tuple[np.ndarray, tuple[SeasonPlan, ...]]]:
+        """Positions of series that are decomposed together, and how."""
+        series = filled.shape[1]
+        if self.window is not None or len(filled) < LEAST_CYCLES * self.seasons[0]:
+            smoother = SMOOTHERS[0] if self.window is None else Loess(self.window, 0)
+            for some in _pieces(np.arange(series), len(filled)):
+                yield some, self.plans(count, smoother)
             return
-        rough = mstl(filled, self.plans(count, *SMOOTHERS[0]), rounds=1)
+        choice = np.empty(series, np.int64)
+        for some in _pieces(np.arange(series), len(filled)):
+            choice[some] = self._choice(np.ascontiguousarray(filled[:, some]), count)
+        for place in np.unique(choice).tolist():
+            for some in _pieces(np.flatnonzero(choice == place), len(filled)):
+                yield some, self.plans(count, SMOOTHERS[place])
+
+    def _choice(self, filled: np.ndarray, count: int) -> np.ndarray:
+        """The smoother of the shortest season for each series: int64 (series,), positions in `SMOOTHERS`."""
+        rough = mstl(filled, self.plans(count, SMOOTHERS[0]), rounds=1)
         detrended = filled - rough.trend
         for season in rough.seasonal[1:]:
             detrended = detrended - season
-        choice = chosen_smoothers(cycles_of(detrended, shortest), self.lead)
-        for place in np.unique(choice).tolist():
-            yield SMOOTHERS[place], np.flatnonzero(choice == place)
+        return chosen_smoothers(cycles_of(detrended, self.seasons[0]), self.lead)
 
 
 def chosen_smoothers(cycles: np.ndarray, lead: int) -> np.ndarray:
@@ -127,14 +137,15 @@ def chosen_smoothers(cycles: np.ndarray, lead: int) -> np.ndarray:
     cycles: float64 (cycles, slots, series) without trend. What a smoother makes of the last of some cycles is compared
     with the cycle `lead` later, for each of the last `JUDGED_CYCLES`.
     """
+    cycles = cycles[-(EARLIER_CYCLES + JUDGED_CYCLES + lead) :]
     count = len(cycles)
     errors = np.zeros((len(SMOOTHERS), *cycles.shape[1:]))
     for target in range(max(count - JUDGED_CYCLES, lead + 2), count):
         seen = target - lead + 1
-        for total, (window, degree) in zip(errors, SMOOTHERS, strict=True):
-            smoother = loess_filter(seen, Loess(window, degree), 0)
+        for total, smoother in zip(errors, SMOOTHERS, strict=True):
+            found = loess_filter(seen, replace(smoother, jump=1), 0)
             foretold = np.zeros(cycles.shape[1:])
-            for weight, cycle in zip(smoother.weights[-1], cycles[smoother.left[-1] :], strict=False):
+            for weight, cycle in zip(found.weights[-1], cycles[found.left[-1] :], strict=False):
                 foretold += weight * cycle
             total += np.abs(cycles[target] - foretold)
     totals = _mean(errors, 1)
@@ -150,10 +161,14 @@ def _alike(chunk: Chunk, seasons: Sequence[float]) -> Iterator[tuple[np.ndarray,
         counts += (2 * m <= chunk.lengths) & (LEAST_KNOWN * 2 * m <= chunk.known)
     kinds = np.stack([chunk.lengths, chunk.known < chunk.lengths, counts], axis=1)
     for length, gaps, count in np.unique(kinds[counts > 0], axis=0).tolist():
-        items = np.flatnonzero((kinds == (length, gaps, count)).all(axis=1))
-        size = max(1, PIECE // length)
-        for first in range(0, len(items), size):
-            yield items[first : first + size], count
+        yield np.flatnonzero((kinds == (length, gaps, count)).all(axis=1)), count
+
+
+def _pieces(items: np.ndarray, length: int) -> Iterator[np.ndarray]:
+    """Positions of series of this length, as many at a time as `PIECE` values are."""
+    size = max(1, PIECE // length)
+    for first in range(0, len(items), size):
+        yield items[first : first + size]
 
 
 def _filled(values: np.ndarray, known: np.ndarray, slots: int) -> np.ndarray:
@@ -165,15 +180,15 @@ def _filled(values: np.ndarray, known: np.ndarray, slots: int) -> np.ndarray:
 
 
 def _decomposed(values: np.ndarray, filled: np.ndarray, plans: Sequence[SeasonPlan]) -> Components:
-    """Trend and seasons; a second time where there are gaps, these being filled by the first."""
+    """Trend and seasons; where there are gaps, again with what was found in them."""
     found = mstl(filled, plans, inner=INNER)
     gaps = np.isnan(values)
-    if not gaps.any():
-        return found
-    model = found.trend
-    for season in found.seasonal:
-        model = model + season
-    return mstl(np.where(gaps, model, values), plans, inner=INNER)
+    for _ in range(REFILLS if gaps.any() else 0):
+        model = found.trend
+        for season in found.seasonal:
+            model = model + season
+        found = mstl(np.where(gaps, model, values), plans, inner=INNER)
+    return found
 
 
 def cycles_of(values: np.ndarray, length: float) -> np.ndarray:
