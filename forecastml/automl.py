@@ -28,6 +28,8 @@ from forecastml.search.trial import FAILED, INTERRUPT, OK, SKIPPED, Start, Trial
 Listener = Callable[[dict[str, Any]], None]
 #: Under a time limit the search leaves this share, and so many seconds per out-of-fold value, for what comes after it.
 AFTER_SEARCH_SHARE, AFTER_SEARCH_COST = 0.1, 6e-6
+#: Out-of-fold values with all outputs that are judged at a time.
+JUDGED_VALUES = 1 << 24
 #: Seconds in which members may be fitted on all data even if time is over, so that cheap ones are never lost.
 GRACE = 2.0
 
@@ -235,12 +237,8 @@ def leaderboard_rows(problem: Problem, log: Sequence[Trial], choice: Choice | No
         rows.setdefault(candidate.name, LogRow(candidate.name, "skipped", error=reason, items=items))
     if choice is None:
         return tuple(rows.values())
-    truth, shares = choice.oof.truth, choice.weights.groups.mean(axis=0)
-    filled = [np.where(np.isnan(v), choice.oof.fallback, v) for v in choice.oof.values]
-    values = np.stack([finished.complete(v, truth) for v in (choice.values, *filled)])
-    metrics = [get_metric(name) for name in metric_names(problem.task.name)]
-    scores = scored(values, finished.outputs, truth, metrics)
-    covered = [finished.coverage(v, truth) for v in (finished.complete(choice.honest, truth), *values[1:])]
+    shares = choice.weights.groups.mean(axis=0)
+    scores, covered = _judged(problem, choice)
     ensemble = LogRow(ENSEMBLE, OK, seconds=sum(row.seconds for row in rows.values()), items=items)
     judged = [ensemble, *(rows[trial.candidate.name] for trial in choice.trials)]
     done = [
@@ -255,6 +253,25 @@ def leaderboard_rows(problem: Problem, log: Sequence[Trial], choice: Choice | No
     ]
     rows.update({row.name: row for row in done[1:]})
     return (done[0], *rows.values())
+
+
+def _judged(problem: Problem, choice: Choice) -> tuple[list[dict[str, tuple[float, ...]]], list[float]]:
+    """Losses per fold by every metric, and coverage, of the ensemble and of each trial, in this order.
+
+    A few at a time: with their quantiles all predictions together would be a multiple of what the search holds.
+    """
+    finished, truth = completion(problem), choice.oof.truth
+    metrics = [get_metric(name) for name in metric_names(problem.task.name)]
+    candidates = (choice.values, *choice.oof.values)
+    size = max(1, JUDGED_VALUES // (len(truth) * len(finished.outputs)))
+    scores, covered = [], []
+    for first in range(0, len(candidates), size):
+        some = [np.where(np.isnan(v), choice.oof.fallback, v) for v in candidates[first : first + size]]
+        values = np.stack([finished.complete(v, truth) for v in some])
+        scores += scored(values, finished.outputs, truth, metrics)
+        covered += [finished.coverage(v, truth) for v in values]
+    covered[0] = finished.coverage(finished.complete(choice.honest, truth), truth)
+    return scores, covered
 
 
 def _parts(problem: Problem, choice: Choice | None, members: dict[str, Member], rows: tuple[LogRow, ...]) -> Parts:

@@ -13,17 +13,22 @@ from forecastml.protocols import Candidate, Combination, Facts
 from forecastml.search.ensemble import Greedy
 
 BASELINES = ("naive", "seasonal_naive", "average", "seasonal_average", "drift")
-#: What runs in no time; a task takes those that know it.
-CHEAP = (*BASELINES, "dummy", "exponential_smoothing", "ridge", "logistic")
+WINDOWED = ("window_average", "seasonal_window_average", "seasonal_median")
+#: They have candidates where enough series are of intermittent demand.
+INTERMITTENT = ("croston", "sba", "tsb", "adida", "imapa")
+#: Models of single series that differ in kind; `median` combines some of them, so it comes after.
+CLASSICAL = ("theta", "dynamic_optimized_theta", "mstl", "ces", "exponential_smoothing")
+#: What learns across series or rows, and takes no time.
+LINEAR = ("dummy", "ridge", "logistic")
 
 #: From this many series on, the other series' residuals make up for few folds.
 MANY_SERIES = 30
 
-#: preset -> learners in the order of trial, parameter sets per learner, folds (with many series, with few), and how
-#: early a bad candidate stops.
+#: preset -> learners in the order of trial (a task takes those that know it), parameter sets per learner, folds (with
+#: many series, with few), and how early a bad candidate stops.
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {
-        "learners": CHEAP,
+        "learners": (*BASELINES, *WINDOWED, *INTERMITTENT, *CLASSICAL, "median", *LINEAR),
         "per_learner": 1,
         "folds": 2,
         "few_series_folds": 4,
@@ -31,7 +36,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         "patience": 5.0,
     },
     "balanced": {
-        "learners": (*CHEAP, "light_gbm", "prophet", "arimax", "auto_arima"),
+        "learners": (
+            *BASELINES,
+            *WINDOWED,
+            *INTERMITTENT,
+            *CLASSICAL,
+            "auto_arima",
+            "median",
+            *LINEAR,
+            "arimax",
+            "light_gbm",
+            "prophet",
+        ),
         "per_learner": 2,
         "folds": 3,
         "few_series_folds": 6,
@@ -39,7 +55,21 @@ PRESETS: dict[str, dict[str, Any]] = {
         "patience": 30.0,
     },
     "best": {
-        "learners": (*CHEAP, "elastic_net", "light_gbm", "prophet", "arimax", "auto_arima"),
+        "learners": (
+            *BASELINES,
+            *WINDOWED,
+            *INTERMITTENT,
+            *CLASSICAL,
+            "optimized_theta",
+            "auto_ets",
+            "auto_arima",
+            "median",
+            *LINEAR,
+            "elastic_net",
+            "arimax",
+            "light_gbm",
+            "prophet",
+        ),
         "per_learner": 6,
         "folds": 5,
         "few_series_folds": 10,
@@ -60,7 +90,8 @@ class Config:
     learners allowed by name); budget: limits of time and trials; greedy: the ensemble's settings; scope: "group"
     (weights per group, shrunk towards the pooled ones) or "global" (one set of weights); round_size: candidates asked
     at a time; workers: processes that evaluate candidates; threads: for a learner, when workers is 1 (more than one
-    may stall where other programs keep the cores busy).
+    may stall where other programs keep the cores busy); insisted: learners allowed by name, which are tried even where
+    they see nothing to try.
     """
 
     name: str
@@ -77,6 +108,7 @@ class Config:
     round_size: int = 6
     workers: int = 1
     threads: int = 1
+    insisted: tuple[str, ...] = ()
 
     @classmethod
     def preset(cls, name: str = "balanced", **choices: Any) -> Config:
@@ -99,6 +131,7 @@ class Config:
             # Who names a learner wants it, whatever it costs.
             config = replace(config, patience=choices.get("patience"), share=choices.get("share"))
         allowed = check_names(allow) or config.learners
+        config = replace(config, insisted=check_names(allow))
         blocked = set(check_names(block))
         return replace(config, learners=tuple(name for name in allowed if name not in blocked))
 
@@ -123,7 +156,7 @@ class Config:
         for name in self.learners:
             learner = get_learner(name)
             if facts.task in learner.capabilities.tasks and facts.longest >= learner.capabilities.minimum_length:
-                space = learner.space(facts)
+                space = learner.space(facts) or ([{}] if name in self.insisted else [])
                 if isinstance(learner, Combination):
                     made_of = learner.among([candidate.learner for candidate in chosen])
                     space = [] if made_of is None else [made_of]
