@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
@@ -13,8 +14,8 @@ from forecastml.errors import ConfigError
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Column or learner names from a comma-separated list."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    """Column or learner names from a comma-separated list; commas within parentheses do not separate."""
+    return tuple(part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip())
 
 
 def numbers(text: str, option: str, kind: type) -> tuple[Any, ...]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from forecastml.budget import Budget
 from forecastml.data.schema import names
 from forecastml.errors import ConfigError
-from forecastml.learners.registry import check_names
-from forecastml.protocols import Candidate, Combination, Facts
+from forecastml.learners.registry import check_names, get_learner, named
+from forecastml.protocols import Candidate, Combination, Facts, Params
 from forecastml.search.ensemble import Greedy
 
 BASELINES = ("naive", "seasonal_naive", "average", "seasonal_average", "drift")
@@ -90,8 +91,8 @@ class Config:
     learners allowed by name); budget: limits of time and trials; greedy: the ensemble's settings; scope: "group"
     (weights per group, shrunk towards the pooled ones) or "global" (one set of weights); round_size: candidates asked
     at a time; workers: processes that evaluate candidates; threads: for a learner, when workers is 1 (more than one
-    may stall where other programs keep the cores busy); insisted: learners allowed by name, which are tried even where
-    they see nothing to try.
+    may stall where other programs keep the cores busy); insisted: what was allowed by name, and is tried even where the
+    learner sees nothing to try; with the parameters given there, if any.
     """
 
     name: str
@@ -108,19 +109,21 @@ class Config:
     round_size: int = 6
     workers: int = 1
     threads: int = 1
-    insisted: tuple[str, ...] = ()
+    insisted: tuple[Candidate, ...] = ()
 
     @classmethod
     def preset(cls, name: str = "balanced", **choices: Any) -> Config:
         """A preset with choices on top.
 
         seconds, trials, trial_seconds, exit_score, seed: of the budget; allow, block: learner names to use alone, or
-        to leave out (allow also brings registered learners); every other field of `Config` by its name.
+        to leave out (allow also brings registered learners, and takes parameters as the leaderboard writes them:
+        "auto_arima(engine=pmdarima)"); every other field of `Config` by its name.
         """
         if name not in PRESETS:
             raise ConfigError(f"preset {name!r} is unknown; use {', '.join(PRESETS)}")
         limits = {key: choices.pop(key) for key in Budget.__dataclass_fields__ if key in choices}
-        allow, block = names(choices.pop("allow", ())), names(choices.pop("block", ()))
+        allow = tuple(named(text) for text in names(choices.pop("allow", ())))
+        block = check_names(names(choices.pop("block", ())))
         unknown = set(choices) - set(cls.__dataclass_fields__)
         if unknown:
             raise ConfigError(f"option {sorted(unknown)[0]!r} is unknown; see Config.preset")
@@ -129,11 +132,10 @@ class Config:
             config = replace(config, budget=replace(config.budget, **limits))
         if allow:
             # Who names a learner wants it, whatever it costs.
-            config = replace(config, patience=choices.get("patience"), share=choices.get("share"))
-        allowed = check_names(allow) or config.learners
-        config = replace(config, insisted=check_names(allow))
-        blocked = set(check_names(block))
-        return replace(config, learners=tuple(name for name in allowed if name not in blocked))
+            learners = tuple(dict.fromkeys(candidate.learner for candidate in allow))
+            limits = {"patience": choices.get("patience"), "share": choices.get("share")}
+            config = replace(config, learners=learners, insisted=allow, **limits)
+        return replace(config, learners=tuple(name for name in config.learners if name not in block))
 
     def __post_init__(self) -> None:
         if not self.learners:
@@ -150,19 +152,24 @@ class Config:
 
     def candidates(self, facts: Facts) -> tuple[Candidate, ...]:
         """The portfolio: every learner's first parameter sets, cheap and simple learners first."""
-        from forecastml.learners.registry import get_learner
-
         chosen: list[Candidate] = []
         for name in self.learners:
             learner = get_learner(name)
             if facts.task in learner.capabilities.tasks and facts.longest >= learner.capabilities.minimum_length:
-                space = learner.space(facts) or ([{}] if name in self.insisted else [])
-                if isinstance(learner, Combination):
-                    made_of = learner.among([candidate.learner for candidate in chosen])
-                    space = [] if made_of is None else [made_of]
-                limit = len(facts.seasons) if name in BASELINES else self.per_learner
-                chosen += [Candidate(name, dict(params)) for params in space[: max(limit, 1)]]
+                chosen += [Candidate(name, dict(params)) for params in self._space(name, facts, chosen)]
         return tuple(chosen)
+
+    def _space(self, name: str, facts: Facts, chosen: Sequence[Candidate]) -> Sequence[Params]:
+        """Parameter sets of a learner: those insisted on, else the first ones of its own."""
+        learner = get_learner(name)
+        given = [candidate.params for candidate in self.insisted if candidate.learner == name]
+        if any(given):
+            return given
+        if isinstance(learner, Combination):
+            made_of = learner.among([candidate.learner for candidate in chosen])
+            return [] if made_of is None else [made_of]
+        limit = len(facts.seasons) if name in BASELINES else self.per_learner
+        return learner.space(facts)[: max(limit, 1)] or given
 
 
 def as_config(config: Config | str) -> Config:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
+import re
 from collections.abc import Iterable
+from typing import Any
 
 from forecastml.errors import ConfigError
-from forecastml.protocols import Learner
+from forecastml.protocols import Candidate, Learner
 
 #: name -> "module:class"; the module is imported when the learner is first used.
 BUILT_IN = {
@@ -74,6 +77,37 @@ def get_learner(name: str) -> Learner:
         raise ConfigError(f"learner {name!r} is unknown; {hint}known are {', '.join(learner_names())}")
     module, attribute = BUILT_IN[name].split(":")
     return getattr(importlib.import_module(module), attribute)()
+
+
+def named(text: str) -> Candidate:
+    """A candidate as it is written on the leaderboard, a learner's name with or without parameters.
+
+    Raises `ConfigError` for what cannot be read, and for an unknown learner.
+
+    >>> named("exponential_smoothing(season_length=12, combine=select)").params
+    {'season_length': 12, 'combine': 'select'}
+    """
+    found = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", text, flags=re.DOTALL)
+    if found is None:
+        raise ConfigError(f"learner {text!r} cannot be read; write a name, or name(parameter=value, parameter=value)")
+    name, inside = found.groups()
+    get_learner(name)
+    params = {}
+    for part in re.split(r",(?![^\[(]*[\])])", inside or ""):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if part.strip() and not (key and equals and value):
+            raise ConfigError(f"learner {text!r}: {part.strip()!r} cannot be read; write parameter=value")
+        if key:
+            params[key] = _value(value)
+    return Candidate(name, params)
+
+
+def _value(text: str) -> Any:
+    """A number, a list, a truth value or None as Python writes them; any other text as it is."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def check_names(names: Iterable[str]) -> tuple[str, ...]:
