@@ -86,8 +86,8 @@ def form_weights(criterion: np.ndarray, forms: tuple[str, ...], combine: str) ->
         total = np.zeros(len(weights))
         for form in range(len(forms)):
             total += weights[:, form]
-        weights = weights / total[:, None]
-    return np.where(some, weights, 0.0)
+        weights = weights / np.where(total > 0, total, 1.0)[:, None]
+    return weights
 
 
 @dataclass(frozen=True, eq=False)
