@@ -15,7 +15,7 @@ import numpy as np
 from forecastml.errors import ConfigError
 from forecastml.kernels import smoothing, smoothing_ahead
 from forecastml.kernels.smoothing import ADDITIVE, STABLE
-from forecastml.kernels.smoothing_fit import HIGHEST, LOWEST, Flags
+from forecastml.kernels.smoothing_fit import Flags
 from forecastml.learners.chunks import Chunk
 from forecastml.learners.smoothing_search import TYPICAL, Found, Request, search
 from forecastml.learners.stand_in import normal_quantiles
@@ -39,6 +39,8 @@ EXPLOSION = 100.0
 #: A refit leaves out what was too far behind before, and counts it as nearer by this factor afterwards, so that it has
 #: its chance again after some refits.
 FORGETTING = 0.7
+#: A refit starts its shares this far from the borders of their box, where a search would find it hard to get away.
+INSIDE = 0.02
 #: AICc behind the best of a form that was given up in a fit.
 FAR_BEHIND = 50.0
 
@@ -75,7 +77,7 @@ def least(form: str, season_length: int) -> int:
 def form_weights(criterion: np.ndarray, forms: tuple[str, ...], combine: str) -> np.ndarray:
     """AICc (series, forms), inf for a form that is out, -> weights that sum to 1, or 0 where all are out."""
     some = np.isfinite(criterion).any(axis=1, keepdims=True)
-    behind = np.where(some, criterion - criterion.min(axis=1, keepdims=True), 0.0)
+    behind = criterion - np.where(some, criterion.min(axis=1, keepdims=True), 0.0)
     if combine == "select":
         return ((np.arange(len(forms)) == np.argmin(behind, axis=1)[:, None]) & some).astype(np.float64)
     weights = np.exp(-behind / (2.0 * TEMPERATURE))
@@ -84,8 +86,8 @@ def form_weights(criterion: np.ndarray, forms: tuple[str, ...], combine: str) ->
         total = np.zeros(len(weights))
         for form in range(len(forms)):
             total += weights[:, form]
-        weights = weights / total[:, None]
-    return np.where(some, weights, 0.0)
+        weights = weights / np.where(total > 0, total, 1.0)[:, None]
+    return weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +168,7 @@ class SmoothingFamily(VectorisedLearner):
         forms, penalty = self.forms_in_memory, self._penalty(chunk, settings)
         shares = None
         if previous is not None:
-            shares = np.clip(shares_of(previous, forms), LOWEST, HIGHEST)
+            shares = np.clip(shares_of(previous, forms), INSIDE, 1.0 - INSIDE)
             out = previous["behind"] > self.behind
             stuck = ~(np.isfinite(penalty) & ~out).any(axis=1, keepdims=True)
             penalty = np.where(out & ~stuck, np.inf, penalty)
@@ -353,7 +355,7 @@ class AutoETS(SmoothingFamily):
     """
 
     name = "auto_ets"
-    capabilities = Capabilities(missing=True, quantiles=True, cost=0.05)
+    capabilities = Capabilities(missing=True, quantiles=True, cost=0.03)
     forms_in_memory = STABLE
     #: What a form may still win after the trial rounds; measured, see benchmarks/ets.py.
     behind = 10.0

@@ -25,7 +25,7 @@ GRID = ((0.05, 0.15, 0.4, 0.7, 0.93), (0.05,), (0.05,), (0.8,))
 #: Rounds before forms that are far behind are given up.
 TRIAL_ROUNDS = 2
 #: Further rounds of a fit and of a refit, which has its earlier parameters.
-ROUNDS, REFIT_ROUNDS = 14, 3
+ROUNDS, REFIT_ROUNDS = 14, 4
 #: Where a refit begins with a form that the series was too short for before.
 TYPICAL = (0.2, 0.05, 0.1, 0.8)
 #: Mean squared residual below which a fit is perfect, for series scaled to a largest value between 0.5 and 1.
