@@ -42,7 +42,7 @@ class ComplexSmoothing(VectorisedLearner):
     """
 
     name = "ces"
-    capabilities = Capabilities(missing=True, quantiles=True, cost=0.02)
+    capabilities = Capabilities(missing=True, quantiles=True, cost=0.025)
     chunk = 256
 
     def fit_chunk(self, chunk: Chunk, settings: Settings, context: FitContext, previous: Memory | None) -> Memory:
