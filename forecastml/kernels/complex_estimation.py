@@ -6,7 +6,7 @@ The errors and their derivatives by smoothing parameters and start come out of o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -93,16 +93,9 @@ def _plain(form: Form, sample: Sample, parameters: np.ndarray) -> Fit:
     return Fit(parameters, trend, np.full(parameters.shape[1:], HIDDEN))
 
 
-def estimate(form: Form, sample: Sample, near: np.ndarray, rounds: int) -> tuple[Fit, np.ndarray]:
-    """The fit of least squared errors and its sum of squares (N,).
-
-    near: parameters (p, N) of an earlier fit, NaN where there are none: the search begins there. rounds: passes over
-    the values at most.
-    """
+def estimate(form: Form, sample: Sample, rounds: int) -> tuple[Fit, np.ndarray]:
+    """The fit of least squared errors and its sum of squares (N,), after so many passes over the values at most."""
     fit = begun(form, sample)
-    known = np.isfinite(near).all(axis=0) & form.stable(near)
-    if known.any():
-        fit = replace(fit, parameters=np.where(known, near, fit.parameters))
     n = len(sample.lengths)
     squares, damping = np.full(n, np.inf), np.full(n, DAMPING)
     active, trial = np.arange(n), fit.take(np.arange(n))

@@ -17,17 +17,16 @@ from forecastml.learners.stand_in import normal_quantiles
 from forecastml.learners.vectorised import Memory, Settings, VectorisedLearner
 from forecastml.protocols import Capabilities, FitContext
 
-#: Most smoothing parameters of a form.
-PARAMETERS = 4
 #: A season needs so many of them.
 SEASONS = 2
 #: The first level is the mean of this many values, or of the first season if that is longer.
 START_VALUES = 10
 #: With fewer values the plain form keeps PLAIN, simple smoothing with a weight of 0.3.
 LEAST, PLAIN = 8, np.array([[1.3], [1.0]])
-#: Passes over the values at most, of a fit and of one that begins at an earlier one's parameters. Twelve passes come
-#: closer to the minimum and forecast no better (measured on training folds): few are a mild prior on the start.
-ROUNDS, WARM_ROUNDS = 5, 2
+#: Passes over the values at most. Twelve come closer to the minimum and forecast no better (measured on training
+#: folds): few are a mild prior on the start. A refit begins anew for the same reason: from earlier parameters it went
+#: further down and forecast worse.
+ROUNDS = 5
 #: Mean squared error below which a fit is perfect, for series scaled to a largest value between 0.5 and 1.
 PERFECT = 1e-24
 
@@ -36,13 +35,12 @@ class ComplexSmoothing(VectorisedLearner):
     """Complex exponential smoothing without season, or with a simple, partial or full one: the best by AICc.
 
     Parameters: season_length, default the first season of the context.
-    Memory: "form" (place in `FORMS`), "parameters" (forms * 4) of all forms, NaN where not fitted; of the chosen form
-    "coefficients" (8), "trend" (2), "season" (2 * season_length), the slot of the next step first, and "variance" of a
-    step.
+    Memory: "form" (place in `FORMS`), and of that form "coefficients" (8), "trend" (2), "season" (2 * season_length),
+    the slot of the next step first, and "variance" of a step.
     """
 
     name = "ces"
-    capabilities = Capabilities(missing=True, quantiles=True, cost=0.02)
+    capabilities = Capabilities(missing=True, quantiles=True, cost=0.025)
     chunk = 256
 
     def fit_chunk(self, chunk: Chunk, settings: Settings, context: FitContext, previous: Memory | None) -> Memory:
@@ -51,17 +49,14 @@ class ComplexSmoothing(VectorisedLearner):
         sample, plain = _sample(chunk, m), FORMS["none"]
         memory = _remembered(plain, sample, plain_fit(sample), (m, chunk.known))
         memory["form"] = np.zeros(n)
-        tried = np.full((n, len(FORMS), PARAMETERS), np.nan)
-        near = tried.copy() if previous is None else previous["parameters"].reshape(tried.shape)
         lowest = np.full(n, np.inf)
         for at, form in enumerate(FORMS.values()):
             fits = np.flatnonzero(chunk.known >= _least(form, m))
             if (form.season is not None and m == 1) or not len(fits):
                 continue
             context.deadline.check()
-            p, part, known = form.parameters, sample.take(fits), chunk.known[fits]
-            found, squares = estimate(form, part, near[fits, at, :p].T, ROUNDS if previous is None else WARM_ROUNDS)
-            tried[fits, at, :p] = found.parameters.T
+            part, known = sample.take(fits), chunk.known[fits]
+            found, squares = estimate(form, part, ROUNDS)
             criterion = _aicc(known, squares, _degrees(form, m))
             better = criterion < lowest[fits]
             won = fits[better]
@@ -72,7 +67,7 @@ class ComplexSmoothing(VectorisedLearner):
             for name, row in rows.items():
                 memory[name][won] = row
             memory["form"][won] = at
-        return memory | {"parameters": tried.reshape(n, -1)}
+        return memory
 
     def project(
         self, memory: Memory, settings: Settings, steps: int, levels: tuple[float, ...]

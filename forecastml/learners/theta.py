@@ -85,7 +85,7 @@ class Theta(_Theta):
     """
 
     name = "theta"
-    capabilities = Capabilities(missing=True, quantiles=True, cost=0.001)
+    capabilities = Capabilities(missing=True, quantiles=True, cost=0.003)
     form = FORMS["STM"]
 
 
@@ -96,7 +96,7 @@ class OptimizedTheta(_Theta):
     """
 
     name = "optimized_theta"
-    capabilities = Capabilities(missing=True, quantiles=True, cost=0.001)
+    capabilities = Capabilities(missing=True, quantiles=True, cost=0.003)
     form = FORMS["OTM"]
 
 
@@ -107,5 +107,5 @@ class DynamicOptimizedTheta(_Theta):
     """
 
     name = "dynamic_optimized_theta"
-    capabilities = Capabilities(missing=True, quantiles=True, cost=0.001)
+    capabilities = Capabilities(missing=True, quantiles=True, cost=0.003)
     form = FORMS["DOTM"]
