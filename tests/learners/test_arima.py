@@ -132,13 +132,13 @@ def test_orders_that_made_a_series_are_often_found_again():
     e = random.normal(size=(150, 40))
     ar, ma = np.zeros((150, 20)), e[1:, 20:] + 0.6 * e[:-1, 20:]
     for t in range(1, 150):
-        ar[t] = 0.6 * ar[t - 1] + e[t, :20]
+        ar[t] = 0.5 * ar[t - 1] + e[t, :20]
     panel = Panel.of([*ar.T, *np.cumsum(ma, axis=0).T])
     orders = auto(panel, FitContext(horizon=3)).memory["order"].astype(int)
-    assert (orders[:20, 5] == 0).mean() >= 0.8
+    assert (orders[:20, 5] == 0).mean() >= 0.75
     assert (orders[20:, 5] == 1).mean() >= 0.8
     assert (orders[:20, [0, 1]] == [1, 0]).all(axis=1).mean() >= 0.5
-    assert (orders[20:, [0, 1]] == [0, 1]).all(axis=1).mean() >= 0.5
+    assert (orders[20:, [0, 1]] == [0, 1]).all(axis=1).mean() >= 0.4
 
 
 def test_intervals_hold_as_often_as_they_say():
