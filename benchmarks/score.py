@@ -34,22 +34,32 @@ PEERS = "AutoARIMA,AutoETS,CES,DynamicOptimizedTheta"
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """One data set: its entry in datasets.json, its train and test rows, both by series and time."""
+    """One data set: its entry in datasets.json, its series in the order of the file, its train and test rows."""
 
     name: str
     about: dict
+    order: tuple[str, ...]
     train: pd.DataFrame
     test: pd.DataFrame
 
     @classmethod
     def load(cls, folder: Path, name: str, sample: int | None) -> Problem:
         about = json.loads((folder / "datasets.json").read_text(encoding="utf-8"))[name]
-        rows = pd.read_parquet(folder / f"{name}.parquet").sort_values(KEYS, ignore_index=True)
-        if sample is not None and sample < rows["unique_id"].nunique():
-            drawn = pd.read_parquet(folder / f"{name}.parquet", columns=["unique_id"])["unique_id"].drop_duplicates()
-            rows = rows[rows["unique_id"].isin(drawn.sample(sample, random_state=0))]
+        rows = pd.read_parquet(folder / f"{name}.parquet")
+        # Drawn in the order of the file, as the tables of peers are.
+        order = tuple(rows["unique_id"].drop_duplicates())
+        rows = rows.sort_values(KEYS, ignore_index=True)
         is_train = rows.pop("split") == "train"
-        return cls(name, about, rows[is_train].reset_index(drop=True), rows[~is_train].reset_index(drop=True))
+        whole = cls(name, about, order, rows[is_train].reset_index(drop=True), rows[~is_train].reset_index(drop=True))
+        return whole.drawn(sample)
+
+    def drawn(self, sample: int | None) -> Problem:
+        """So many series of it, the same draw as that of `load`."""
+        if sample is None or sample >= len(self.order):
+            return self
+        kept = set(pd.Series(self.order).sample(sample, random_state=0))
+        parts = [rows[rows["unique_id"].isin(kept)].reset_index(drop=True) for rows in (self.train, self.test)]
+        return replace(self, order=tuple(key for key in self.order if key in kept), train=parts[0], test=parts[1])
 
     def covariates(self, kind: str) -> tuple[str, ...]:
         return tuple(self.about["covariates"].get(kind, ()))
@@ -81,11 +91,13 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A method's forecasts, with columns unique_id, ds, mean and, unless it has none, the quantiles."""
+    """A method's forecasts, with columns unique_id, ds, mean and, unless it has none, the quantiles; problem: what it
+    is judged on, where that is a part of the whole, and its seconds those for the part scaled up."""
 
     method: str
     forecast: pd.DataFrame
     seconds: float
+    problem: Problem | None = None
 
     def scores(self, problem: Problem) -> Scores:
         joined = problem.test[KEYS].merge(self.forecast.astype({"unique_id": str}), on=KEYS, how="left")
@@ -152,13 +164,32 @@ def peers(problem: Problem, python: Path, models: list[str]) -> Iterator[Entry]:
         yield Entry(f"median of {len(models)}", median, sum(seconds.values()))
 
 
+def sampled_peers(problem: Problem, chosen: argparse.Namespace) -> Iterator[Entry]:
+    """`peers` on a part of the series, seconds scaled up to all of them."""
+    part = problem.drawn(chosen.peer_sample)
+    count, whole = part.train["unique_id"].nunique(), problem.train["unique_id"].nunique()
+    for entry in peers(part, chosen.peer_python, chosen.peer_models):
+        name = entry.method if part is problem else f"{entry.method} ({count} series, scaled up)"
+        yield replace(entry, method=name, seconds=entry.seconds * whole / count, problem=part)
+
+
+def ratios(rows: list[dict]) -> Iterator[str]:
+    """The product's seconds over those of all peers once, per set and preset."""
+    for name in dict.fromkeys(row["set"] for row in rows):
+        here = [row for row in rows if row["set"] == name]
+        peer = sum(row["seconds"] for row in here if row["method"].startswith("statsforecast"))
+        for row in here:
+            if peer > 0 and row["method"].startswith("forecastml"):
+                yield f"{name}: {row['method']} takes {row['seconds'] / peer:.3f} of the seconds of the peers together"
+
+
 def methods(problem: Problem, chosen: argparse.Namespace) -> Iterator[Entry]:
     """All methods that were asked for, each as soon as it is done."""
     yield baseline(problem)
     for preset in chosen.preset:
         yield from product(problem, preset, chosen.seconds, chosen.workers)
     if chosen.peer_python is not None:
-        yield from peers(problem, chosen.peer_python, chosen.peer_models)
+        yield from sampled_peers(problem, chosen)
 
 
 def arguments() -> argparse.Namespace:
@@ -175,6 +206,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--peer-python", type=Path, help="interpreter of an environment with statsforecast")
     parser.add_argument("--peer-models", type=listed, default=PEERS.split(","), help=f"default {PEERS}")
+    parser.add_argument("--peer-sample", type=int, help="peers fit this many series; their seconds are scaled up")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     return parser.parse_args()
 
@@ -193,11 +225,12 @@ def main() -> None:
         problem = Problem.load(chosen.data, name, chosen.sample)
         series = problem.test["unique_id"].nunique()
         for entry in methods(problem, chosen):
-            numbers = {**asdict(entry.scores(problem)), "seconds": entry.seconds}
+            numbers = {**asdict(entry.scores(entry.problem or problem)), "seconds": entry.seconds}
             numbers = {key: None if np.isnan(number) else number for key, number in numbers.items()}
             rows.append({"set": name, "series": series, "method": entry.method, **numbers})
             cells = "".join(f"{'-' if number is None else f'{number:.3f}':>8s}" for number in numbers.values())
             print(f"{name:21s}{series:7d}  {entry.method[:55]:56s}{cells}", flush=True)
+    print(*ratios(rows), sep="\n")
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(rows, indent=1, allow_nan=False), encoding="utf-8")
 

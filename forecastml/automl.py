@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,13 +17,13 @@ from forecastml.metrics import get_metric, metric_names
 from forecastml.model import FittedModel, Member
 from forecastml.prior import Prior, drawn_groups
 from forecastml.problem import Problem, state
-from forecastml.protocols import Task, Truth
+from forecastml.protocols import Combination, Task, Truth
 from forecastml.search.ensemble import OutOfFold, Weights, combine, cross_fitted, group_weights
 from forecastml.search.evaluate import Evaluation, Refit
 from forecastml.search.log import ENSEMBLE, LogRow, scored, trial_row
 from forecastml.search.loop import Plan, Processes, Serial, refit_all, search
 from forecastml.search.strategy import Portfolio
-from forecastml.search.trial import FAILED, INTERRUPT, OK, SKIPPED, Trial, usable
+from forecastml.search.trial import FAILED, INTERRUPT, OK, SKIPPED, Start, Trial, usable
 
 Listener = Callable[[dict[str, Any]], None]
 #: Under a time limit the search leaves this share, and so many seconds per out-of-fold value, for what comes after it.
@@ -197,14 +197,14 @@ def refit_members(
     deadline = problem.context.deadline
     context = replace(problem.context, deadline=replace(deadline, at=max(deadline.at, deadline.clock() + GRACE)))
     members: dict[str, Member] = {}
+    starts = {trial.candidate.name: trial.start for trial in choice.trials}
     works = []
     for trial, wanted in zip(choice.trials, (choice.weights.groups > 0).any(axis=0), strict=True):
         candidate = trial.candidate
         if wanted and candidate.name in shared:
             members[candidate.name] = Member(candidate, shared[candidate.name][1].append(data), everyone)
         elif wanted:
-            learner = get_learner(candidate.learner)
-            works.append(Refit(candidate, learner, data, context, trial.start))
+            works.append(_refit(Refit(candidate, get_learner(candidate.learner), data, context), starts))
     dropped = {}
     outcomes = refit_all(works, _executor(problem.config), interruptible)
     for work, (outcome, reason) in zip(works, outcomes, strict=True):
@@ -213,6 +213,17 @@ def refit_members(
         else:
             members[work.candidate.name] = Member(work.candidate, outcome.fitted, outcome.served(len(everyone)))
     return members, dropped
+
+
+def _refit(work: Refit, starts: Mapping[str, Start | None]) -> Refit:
+    """The fit with what it starts from, a combination with those of its parts."""
+    candidate, learner = work.candidate, work.learner
+    parts = learner.parts(candidate.params) if isinstance(learner, Combination) else ()
+    return replace(
+        work,
+        start=starts.get(candidate.name),
+        parts=tuple(_refit(replace(work, candidate=part, learner=get_learner(part.learner)), starts) for part in parts),
+    )
 
 
 def leaderboard_rows(problem: Problem, log: Sequence[Trial], choice: Choice | None) -> tuple[LogRow, ...]:

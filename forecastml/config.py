@@ -9,7 +9,7 @@ from forecastml.budget import Budget
 from forecastml.data.schema import names
 from forecastml.errors import ConfigError
 from forecastml.learners.registry import check_names
-from forecastml.protocols import Candidate, Facts
+from forecastml.protocols import Candidate, Combination, Facts
 from forecastml.search.ensemble import Greedy
 
 BASELINES = ("naive", "seasonal_naive", "average", "seasonal_average", "drift")
@@ -119,11 +119,14 @@ class Config:
         """The portfolio: every learner's first parameter sets, cheap and simple learners first."""
         from forecastml.learners.registry import get_learner
 
-        chosen = []
+        chosen: list[Candidate] = []
         for name in self.learners:
             learner = get_learner(name)
             if facts.task in learner.capabilities.tasks and facts.longest >= learner.capabilities.minimum_length:
                 space = learner.space(facts)
+                if isinstance(learner, Combination):
+                    made_of = learner.among([candidate.learner for candidate in chosen])
+                    space = [] if made_of is None else [made_of]
                 limit = len(facts.seasons) if name in BASELINES else self.per_learner
                 chosen += [Candidate(name, dict(params)) for params in space[: max(limit, 1)]]
         return tuple(chosen)

@@ -19,7 +19,7 @@ from forecastml.rolling import Origins, Rolled, missing_known, with_known
 from forecastml.scoring import model_metrics, score_columns
 from forecastml.search.intervals import Conformal, Pool
 from forecastml.search.log import merged
-from forecastml.status import status_columns
+from forecastml.status import Service, status_columns
 from forecastml.task import Forecasting, checked_levels
 
 if TYPE_CHECKING:
@@ -135,8 +135,11 @@ class Forecaster(FittedModel):
 
         served = np.stack([self._served(m) for m in range(len(self.members))] or [np.zeros(len(self.panel), bool)])
         weights = np.where(served.T, self.weights[self.panel.group], 0.0) if self.members else served.T * 0.0
-        names = [member.candidate.name for member in self.members]
-        return to_frame(status_columns(self.panel, names, weights, self.judged, self.skipped))
+        replaced = np.zeros(weights.shape, dtype=bool)
+        for m, member in enumerate(self.members):
+            replaced[member.items, m] = getattr(member.fitted, "replaced", False)
+        service = Service([member.candidate.name for member in self.members], weights, replaced)
+        return to_frame(status_columns(self.panel, service, self.judged, self.skipped))
 
     @property
     def pool(self) -> Pool:

@@ -191,7 +191,8 @@ class Facts:
 
     items: number of series (or rows); shortest, longest: values per series (rows); seasons as in `FitContext`;
     natural: the season length that the calendar suggests, 1 for none; positive: every known target is above zero;
-    covariates: kinds that the data has; separable: as in `Dataset`.
+    covariates: kinds that the data has; separable: as in `Dataset`; demand: share of the series in each class of demand
+    ("smooth", "erratic", "intermittent", "lumpy"), of those that have one.
     """
 
     task: str
@@ -204,13 +205,15 @@ class Facts:
     positive: bool = False
     covariates: frozenset[str] = frozenset()
     separable: bool = True
+    demand: Mapping[str, float] = field(default_factory=dict)
 
 
 class Fitted(Protocol):
     """What fitting returns: frozen, complete, with an origin. Its items are series, or groups of rows.
 
     status: one entry per item, "ok" or the reason why there is no forecast. A forecaster whose `predict` reads history
-    from `inputs` also has `lookback`, the number of values it reads; the model keeps no more.
+    from `inputs` also has `lookback`, the number of values it reads; the model keeps no more. One that gives up its own
+    forecast of an item for a simpler one says so in `replaced`, bool (items,).
     """
 
     status: tuple[str, ...]
@@ -261,6 +264,27 @@ class Refittable(Protocol):
 
     def refit(self, previous: Any, train: Any, context: FitContext) -> Fitted:
         """Fit `train`, which holds the items of `previous` (from an earlier cutoff) in the same order."""
+        ...
+
+
+@runtime_checkable
+class Combination(Protocol):
+    """A learner made of others. Where their results are there it needs no fit of its own, and the search makes none."""
+
+    def parts(self, params: Params) -> Sequence[Candidate]:
+        """The candidates that it is made of."""
+        ...
+
+    def among(self, learners: Sequence[str]) -> Params | None:
+        """Its parameters when only these learners are in use; None when too few of its parts are."""
+        ...
+
+    def combined(self, values: np.ndarray) -> np.ndarray:
+        """Predictions of the parts (parts, rows, outputs), a row NaN where there is none -> (rows, outputs)."""
+        ...
+
+    def joined(self, params: Params, fitted: Sequence[Fitted]) -> Fitted:
+        """What a fit would return, from the fitted parts in order; all serve the same items."""
         ...
 
 

@@ -213,6 +213,7 @@ class Forecasting:
     def facts(self, data: Panel, cut: Cut) -> Facts:
         """What learners may look at to state their spaces, from the earliest training window."""
         from forecastml.data.calendar import natural_seasons
+        from forecastml.kernels.intermittent import demand_shares
 
         window = earliest(data, cut.folds)
         lengths = window.lengths[window.lengths > 0]
@@ -228,6 +229,7 @@ class Forecasting:
             natural=1 if self.season is not None else (*natural_seasons(data.frequency), 1)[0],
             positive=bool(len(smallest)) and bool(np.nanmin(smallest) > 0),
             covariates=frozenset(covariates),
+            demand=demand_shares(window.target, window.begin, window.end),
         )
 
     def in_sample_scale(self, panel: Panel, season_length: int) -> np.ndarray:

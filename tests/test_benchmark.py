@@ -93,3 +93,24 @@ def test_the_command_prints_and_writes_scores(scoring, tmp_path, monkeypatch, ca
     assert 0 <= scores[1]["coverage"] <= 1 and scores[1]["seconds"] > 0
     printed = capsys.readouterr().out
     assert "forecastml fast" in printed and f"{scores[1]['mase']:.3f}" in printed
+
+
+def test_cost_at_scale_is_measured_in_processes_of_its_own(scoring, monkeypatch, capsys):
+    import scale
+
+    few, many = scale.sales(7, 50), scale.sales(20, 50)
+    np.testing.assert_array_equal(many[:7], few)
+    assert (many >= 0).all() and (many[2::3] == 0).any() and (many[::3] > 0).all()
+    assert {"naive", "tsb"} <= set(scale.quick_learners()) and "prophet" not in scale.quick_learners()
+    job = {"learner": "", "preset": "fast", "allow": "average,naive", "series": 6, "length": 36, "repeats": 1}
+    cost = scale.measured(job)
+    assert cost.series == 6 and cost.seconds > 0 and cost.megabytes >= cost.data > 10
+    options = ["--learners", "naive", "--few", "10", "--series", "40", "--length", "36", "--repeats", "1"]
+    monkeypatch.setattr(sys, "argv", ["scale.py", *options, "--limit", "0"])
+    with pytest.raises(SystemExit) as done:
+        scale.main()
+    assert done.value.code == 1
+    (row,) = capsys.readouterr().out.splitlines()[1:]
+    name, before, after, ratio, most, data, _ = row.split()
+    assert name == "naive" and float(most) >= float(data) > 10
+    assert float(ratio) == pytest.approx(float(after) / float(before), rel=0.1)

@@ -106,7 +106,8 @@ class Sums:
             return self.squares
         known = np.maximum((~np.isnan(values)).sum(axis=0), 1)
         logs = self.logs + np.log(self.product)
-        return np.where(self.lowest > 0, self.relative * np.exp(2.0 * logs / known), np.inf)
+        squares = self.relative * np.exp(2.0 * logs / known)
+        return np.where((self.lowest > 0) & np.isfinite(squares), squares, np.inf)
 
 
 def roll(form: str, values: np.ndarray, lengths: np.ndarray, parameters: np.ndarray, state: np.ndarray) -> np.ndarray:

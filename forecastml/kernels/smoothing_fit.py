@@ -24,7 +24,7 @@ PHI = (0.8, 0.98)
 #: Shares stay between these.
 LOWEST, HIGHEST = 1e-4, 1.0 - 1e-4
 #: Steps in time whose derivatives are multiplied in one go.
-BLOCK = 16
+BLOCK = 32
 #: Damping at first, after a step that helped (times), after one that did not (times), and its least.
 DAMPING, LOOSER, TIGHTER, LEAST_DAMPING = 1e-1, 0.1, 6.0, 1e-7
 #: A column has converged when its next step promises less than this in n log(squares).

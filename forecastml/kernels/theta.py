@@ -28,7 +28,7 @@ from forecastml.kernels.ragged import spans
 #: around it, mean, and sum of products with t.
 LEVEL, DECAY, ROWS, KNOWN, TIME, SQUARES, MEAN, PRODUCTS = range(8)
 #: Values of alpha that every series tries, and how far apart the later trials around the best one lie.
-ALPHAS = np.linspace(0.05, 0.99, 13)
+ALPHAS = np.linspace(0.1, 0.99, 13)
 ZOOMS = (0.02, 0.005)
 #: What is tried around the best alpha, in steps of a zoom.
 AROUND = np.array([-3.0, -2.0, -1.0, 1.0, 2.0, 3.0])
@@ -37,19 +37,23 @@ SKIPPED = 3
 #: With fewer known values alpha and w are not estimated but SIMPLE.
 LEAST = 6
 SIMPLE = (0.5, 0.0)
-#: Pulls w towards 1/2 and the first level towards half the first value, where the errors do not determine them.
-RIDGE = 1e-9
+#: The first level stays at half the first value, and w at 1/2, where the errors do not determine them.
+LEAST_RIDGE = 1e-9
 
 
 @dataclass(frozen=True)
 class Form:
-    """dynamic: the line follows the values step by step; weight: w where it is set, None where it is estimated."""
+    """dynamic: the line follows the values step by step; weight: w where it is set, None where it is estimated; prior:
+    how precisely w is known to be 1/2 (theta = 2) before any value, in variances of an error."""
 
     dynamic: bool
     weight: float | None = None
+    prior: float = 0.0
 
 
-FORMS = {"STM": Form(False, 0.5), "OTM": Form(False), "DOTM": Form(True)}
+#: w is 1/2 give or take a half. A line that has seen all values fits them better than it forecasts, which draws w to
+#: it: there the give is half as much.
+FORMS = {"STM": Form(False, 0.5), "OTM": Form(False, prior=16.0), "DOTM": Form(True, prior=4.0)}
 
 
 def read_line(state: np.ndarray, value: np.ndarray) -> None:
@@ -179,11 +183,11 @@ def estimate(
     known values gets simple smoothing of a set weight.
     """
     before, n = start(values, lengths, form), len(lengths)
-    lines = _lines(form, values, lengths, before)
+    lines, ridge = _lines(form, values, lengths, before), form.prior * _unrest(values, lengths)
     best, reached = np.zeros((3, n)), np.full(n, np.inf)
     trials, zooms = (ALPHAS[:, None] + np.zeros(n), ZOOMS) if near is None else (_around(near, ZOOMS[0]), ZOOMS[1:])
     for zoom in (*zooms, 0.0):
-        weight, level, squares = _least_squares(form, _moments(values, lengths, lines, trials), values[0])
+        weight, level, squares = _least_squares(form, _moments(values, lengths, lines, trials), values[0], ridge)
         squares = np.where(np.isnan(squares), np.inf, squares)
         at, series = np.argmin(squares, axis=0), np.arange(n)
         better = squares[at, series] < reached
@@ -269,13 +273,27 @@ def _count(sums: np.ndarray, factors: tuple[np.ndarray, np.ndarray, np.ndarray],
         np.add(sums[row], part, out=sums[row])
 
 
-def _least_squares(form: Form, sums: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """w in [0, 1], first level and sum of squares of each trial: three of (C, N)."""
+def _unrest(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Mean square of the change between known neighbours (N,): about the variance of an error, or twice that."""
+    squares, count = np.zeros(len(lengths)), np.ones(len(lengths))
+    for first, last, n in spans(lengths):
+        for t in range(max(first, 1), last):
+            change = values[t, :n] - values[t - 1, :n]
+            known = ~np.isnan(change)
+            squares[:n] += np.where(known, change * change, 0.0)
+            count[:n] += known
+    return squares / count
+
+
+def _least_squares(
+    form: Form, sums: np.ndarray, first: np.ndarray, ridge: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """w in [0, 1], first level and sum of squares of each trial: three of (C, N). ridge (N,)."""
     ee, ew, ep, ww, wp, pp = sums
-    pp = pp + RIDGE
+    pp = pp + LEAST_RIDGE
     if form.weight is None:
         # Around w = 1/2, where the ridge leaves it.
-        determinant = (ww + RIDGE) * pp - wp * wp
+        determinant = (ww + ridge + LEAST_RIDGE) * pp - wp * wp
         weight = 0.5 + (pp * (ew - 0.5 * ww) - wp * (ep - 0.5 * wp)) / determinant
         weight = np.clip(weight, 0.0, 1.0)
     else:

@@ -1,229 +1,124 @@
-"""Seasonal ARIMA, alone and with known covariates: the order by AICc once, the parameters anew at every cutoff.
+"""Seasonal ARIMA, alone and with known covariates: orders by AICc, parameters by exact maximum likelihood.
 
-A season of up to `LONGEST_EXACT` steps is part of the ARIMA; longer ones are waves (sines and cosines), of which AICc
-chooses the harmonics. The fitted object holds parameters and no history: a forecast filters the last `lookback` values
-of its inputs.
+A season of up to `regressors.LONGEST_EXACT` steps is part of the ARIMA; longer ones are waves (sines and cosines), of
+which AICc chooses the harmonics. (Hyndman and Khandakar 2008, "Automatic time series forecasting"; regression with
+ARIMA errors: Hyndman and Athanasopoulos, fpp3, chapter 10.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from forecastml.data.panel import Panel, extent
+from forecastml.data.panel import Panel
 from forecastml.errors import ConfigError
-from forecastml.learners.arima_estimation import (
-    HARMONICS,
-    Choice,
-    Estimate,
-    Order,
-    drift_column,
-    estimate,
-    reestimate,
-)
-from forecastml.learners.per_series import Failure, exploded, fit_each, quiet_and_single_threaded
-from forecastml.learners.regressors import KnownColumns, Wave, calendar_period, grid_positions
-from forecastml.learners.state import OK, SeriesArrays
-from forecastml.protocols import Capabilities, Facts, FitContext, Params, Prediction
+from forecastml.kernels.arima import followed, projected, variances
+from forecastml.learners import arima_pmdarima
+from forecastml.learners.arima_columns import ArimaSettings
+from forecastml.learners.arima_pmdarima import ArimaForecaster
+from forecastml.learners.arima_regression import by_series, fit_chunk, process, remembered, state
+from forecastml.learners.chunks import Chunk
+from forecastml.learners.regressors import KnownColumns, divided, grid_positions
+from forecastml.learners.stand_in import normal_quantiles
+from forecastml.learners.vectorised import Memory, Settings, VectorisedForecaster, VectorisedLearner
+from forecastml.protocols import Capabilities, Facts, FitContext, Params
 
-#: Only the last values count: this many, or so many of the longest season if that is more, but no more than `MOST`.
-HISTORY, HISTORY_SEASONS, MOST = 1000, 6, 3000
-#: Longest season that is part of the ARIMA; its state grows with the season.
-LONGEST_EXACT = 12
-NO_VALUES = "no recent values"
-EXPLODED = "its forecasts explode"
+ENGINES = ("own", "pmdarima")
+#: Values that count at least, and as seasons and as waves; and at most.
+HISTORY, HISTORY_SEASONS, HISTORY_WAVES, MOST_HISTORY = 500, 10, 3, 3000
 
 
-@dataclass(frozen=True)
-class Layout:
-    """What all series of a panel share: season, exact length or 1; waves; known covariates; values looked back on."""
+class AutoArima(VectorisedLearner):
+    """ARIMA errors around a mean or drift and waves of long seasons; order and harmonics per series by AICc.
 
-    season: int
-    waves: tuple[Wave, ...]
-    known: KnownColumns
-    lookback: int
-
-    @classmethod
-    def of(cls, panel: Panel, seasons: tuple[int, ...], known: KnownColumns) -> Layout:
-        """The columns that suit these seasons."""
-        exact = [m for m in seasons if 1 < m <= LONGEST_EXACT][:1]
-        periods = [calendar_period(m, panel.frequency) for m in seasons if m > LONGEST_EXACT]
-        taken = {round(k / m, 9) for m in exact for k in range(1, m)}
-        waves = []
-        for period in sorted(periods):
-            harmonics = [k for k in range(1, HARMONICS[-1] + 1) if 2 * k < period and round(k / period, 9) not in taken]
-            taken |= {round(k / period, 9) for k in harmonics}
-            waves.append(Wave(period, tuple(harmonics)))
-        lookback = min(max(HISTORY, HISTORY_SEASONS * max(seasons, default=1)), MOST)
-        return cls(exact[0] if exact else 1, tuple(waves), known, lookback)
-
-    @property
-    def columns(self) -> int:
-        """Columns of the regression: mean or drift, waves, known covariates."""
-        return 1 + sum(2 * len(wave.harmonics) for wave in self.waves) + len(self.known.columns)
-
-    def table(self, panel: Panel, series: int, rows: int) -> np.ndarray:
-        """Columns from the first value of the series on, the first one blank: float64 (rows, columns)."""
-        at = grid_positions(panel, series, rows)
-        known = self.known.table(panel, series, rows)
-        return np.column_stack([np.zeros(rows), *(wave.columns(at) for wave in self.waves), known])
-
-    def choice(self, rows: int) -> Choice:
-        """What a series of so many values may use: waves that it holds twice, and all known covariates."""
-        waves, first = [], 1
-        for wave in self.waves:
-            if rows >= 2 * wave.period and wave.harmonics:
-                waves.append((first, len(wave.harmonics)))
-            first += 2 * len(wave.harmonics)
-        return Choice(tuple(waves), range(first, self.columns))
-
-    def to_json(self) -> dict[str, Any]:
-        """All fields as JSON values."""
-        waves = [[wave.period, list(wave.harmonics)] for wave in self.waves]
-        known = [list(pair) for pair in self.known.columns]
-        return {"season": self.season, "waves": waves, "known": known, "lookback": self.lookback}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Layout:
-        """The inverse of `to_json`."""
-        waves = tuple(Wave(period, tuple(harmonics)) for period, harmonics in values["waves"])
-        known = KnownColumns(tuple((column, code) for column, code in values["known"]))
-        return cls(values["season"], waves, known, values["lookback"])
-
-
-@dataclass(frozen=True, eq=False)
-class Window:
-    """The last values of one series from the first known one on.
-
-    values: float64 (rows,); table: float64 (rows + horizon, columns), see `Layout.table`; time: float64
-    (rows + horizon,), grid positions in steps.
+    engine: "own" fits whole panels; "pmdarima" asks that library, one series after the other, and has no quantiles. An
+    unknown value inside a series is taken to be as expected. Quantiles are normal, by the weights of past innovations.
     """
-
-    values: np.ndarray
-    table: np.ndarray
-    time: np.ndarray
-
-    @classmethod
-    def of(cls, panel: Panel, series: int, layout: Layout, horizon: int = 0) -> Window:
-        """The window at the end of a series; no rows when none of its last values is known."""
-        tail = panel.last(layout.lookback)
-        values = tail.values(series)
-        known = np.flatnonzero(~np.isnan(values))
-        skip = known[0] if len(known) else len(values)
-        rows = len(values) + horizon
-        time = tail.start[series] // tail.frequency.step + np.arange(rows, dtype=np.float64)
-        return cls(values[skip:].copy(), layout.table(tail, series, rows)[skip:], time[skip:])
-
-
-@dataclass(frozen=True, eq=False)
-class ArimaForecaster:
-    """Fitted regressions with ARIMA errors, one row per series.
-
-    memory: "order" (7), "arma" and "beta" as in `Estimate` (NaN at the end of shorter ones), "centre" (columns), means
-    of the known covariates; "location" and "scale" of the values; "anchor", grid position at which time is 0;
-    "searched", whether a refit keeps the order.
-    """
-
-    layout: Layout
-    memory: SeriesArrays
-
-    @property
-    def status(self) -> tuple[str, ...]:
-        """ "ok" or why there is no forecast."""
-        return self.memory.status
-
-    @property
-    def lookback(self) -> int:
-        """Values of history that a forecast reads."""
-        return self.layout.lookback
-
-    def predict(self, inputs: Panel, horizon: int, outputs: tuple[str, ...]) -> Prediction:
-        """The next `horizon` values of `inputs`; outputs other than "mean" are NaN."""
-        values = np.full((len(inputs), horizon, len(outputs)), np.nan)
-        means = [place for place, name in enumerate(outputs) if name == "mean"]
-        with quiet_and_single_threaded():
-            for i in np.flatnonzero([status == OK for status in self.status]):
-                window = Window.of(inputs, i, self.layout, horizon)
-                values[i][:, means] = self._forecast(i, window, horizon)[:, None]
-        return Prediction(values.reshape(-1, len(outputs)), outputs)
-
-    def append(self, data: Panel) -> ArimaForecaster:
-        """The same parameters; the origin lies in the inputs of `predict`."""
-        if len(data) != len(self.status):
-            raise ConfigError(f"fitted on {len(self.status)} series, given {len(data)} to append; give the same series")
-        known = ~np.isnan(extent(data.last(self.lookback))[1])
-        status = [NO_VALUES if old == OK and not there else old for old, there in zip(self.status, known, strict=True)]
-        return replace(self, memory=replace(self.memory, status=tuple(status)))
-
-    def take(self, items: np.ndarray) -> ArimaForecaster:
-        """The part for these series."""
-        return replace(self, memory=self.memory.take(items))
-
-    def stack(self, others: Sequence[ArimaForecaster]) -> ArimaForecaster:
-        """This and others in one; `ConfigError` when they were fitted with other seasons or covariates."""
-        for other in others:
-            if other.layout != self.layout:
-                raise ConfigError("cannot stack ARIMA models of different seasons or known covariates; fit them alike")
-        return replace(self, memory=self.memory.stack([other.memory for other in others]))
-
-    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Arrays and JSON values."""
-        arrays, values = self.memory.state()
-        return arrays, {**values, "layout": self.layout.to_json()}
-
-    def estimate(self, i: int) -> Estimate:
-        """Order and parameters of series i."""
-        order = Order(*(int(number) for number in self.memory["order"][i]))
-        arma = self.memory["arma"][i, : order.terms]
-        return Estimate(order, arma, self.memory["beta"][i], bool(self.memory["searched"][i]))
-
-    def _forecast(self, i: int, window: Window, horizon: int) -> np.ndarray:
-        """float64 (horizon,)."""
-        found = self.estimate(i)
-        regression = np.zeros(len(window.time))
-        for column in np.flatnonzero(~np.isnan(found.beta)):
-            values = window.table[:, column] - self.memory["centre"][i, column]
-            if column == 0:
-                values = drift_column(found.order, window.time - self.memory["anchor"][i])
-            regression += found.beta[column] * np.nan_to_num(values)
-        location, scale = self.memory["location"][i], self.memory["scale"][i]
-        rows = len(window.values)
-        errors = (window.values - location) / scale - regression[:rows]
-        ahead = regression[rows:]
-        if rows and found.order != Order():
-            ahead = ahead + _projected(found, errors, horizon)
-        return location + scale * ahead
-
-
-class AutoArima:
-    """ARIMA errors around a mean or drift and waves of long seasons; order and harmonics per series by AICc."""
 
     name = "auto_arima"
-    capabilities = Capabilities(missing=True, cost=0.02, item_cost=4.0, interruptible=False)
+    capabilities = Capabilities(missing=True, quantiles=True, cost=0.3, item_cost=0.03)
+    settings_type = ArimaSettings
 
     def space(self, facts: Facts) -> Sequence[Params]:
         """A single empty set: the search for the order is the learner's own."""
         return [{}]
 
-    def fit(self, train: Panel, params: Params, context: FitContext) -> ArimaForecaster:
-        """Search the order of every series and estimate its parameters."""
-        if params:
-            raise ConfigError(f"{self.name} has no parameter {sorted(params)[0]!r}; it has none")
-        return _fitted(train, Layout.of(train, context.seasons, self._known(train)), context, None)
+    def history(self, settings: ArimaSettings) -> int:
+        """Some seasons, and each wave twice and more."""
+        longest = max((period for period, _ in settings.waves), default=0.0)
+        long = max(HISTORY_SEASONS * settings.season_length, int(HISTORY_WAVES * longest))
+        return min(max(HISTORY, long), MOST_HISTORY)
 
-    def refit(self, previous: ArimaForecaster, train: Panel, context: FitContext) -> ArimaForecaster:
+    def fit(self, train: Panel, params: Params, context: FitContext) -> VectorisedForecaster | ArimaForecaster:
+        """Search the order of every series and estimate its parameters; `ConfigError` for unknown parameters."""
+        for key in params:
+            if key != "engine":
+                raise ConfigError(f"{self.name} has no parameter {key!r}; it has engine")
+        engine = params.get("engine", ENGINES[0])
+        if engine not in ENGINES:
+            raise ConfigError(f"{self.name}: engine is {engine!r}; give one of {', '.join(ENGINES)}")
+        if engine == "pmdarima":
+            return arima_pmdarima.fit(train, context.seasons, self._known(train), context)
+        return self._fit(train, self._settings(train, context), context, None)
+
+    def refit(
+        self, previous: VectorisedForecaster | ArimaForecaster, train: Panel, context: FitContext
+    ) -> VectorisedForecaster | ArimaForecaster:
         """Estimate the parameters anew, from the earlier ones on; order, harmonics and columns stay."""
-        if len(train) != len(previous.status):
-            raise ConfigError(f"fitted on {len(previous.status)} series, given {len(train)} to refit; fit instead")
-        return _fitted(train, previous.layout, context, previous)
+        if isinstance(previous, ArimaForecaster):
+            return arima_pmdarima.refit(previous, train, context)
+        return super().refit(previous, train, context)
 
-    def restore(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> ArimaForecaster:
-        """The inverse of `ArimaForecaster.state`."""
-        return ArimaForecaster(Layout.from_json(values["layout"]), SeriesArrays.restore(arrays, values))
+    def restore(
+        self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]
+    ) -> VectorisedForecaster | ArimaForecaster:
+        """The inverse of `state`, of either engine."""
+        if "layout" in values:
+            return arima_pmdarima.restore(arrays, values)
+        return super().restore(arrays, values)
+
+    def drivers(
+        self, panel: Panel, series: np.ndarray, first: np.ndarray, rows: int, settings: ArimaSettings
+    ) -> np.ndarray | None:
+        """Waves, then known covariates: float64 (rows, series, columns)."""
+        if not settings.columns:
+            return None
+        found = np.empty((rows, len(series), settings.columns))
+        known, waves = settings.known_columns, settings.wave_columns
+        for place, (i, skip) in enumerate(zip(series.tolist(), first.tolist(), strict=True)):
+            # A series may begin after the row that was last read.
+            blank = min(max(-skip, 0), rows)
+            at = grid_positions(panel, i, skip + rows)[skip + blank :] if skip + rows > 0 else np.empty(0)
+            table = known.table(panel, i, max(skip + rows, 0))[skip + blank :]
+            found[:blank, place] = np.nan
+            found[blank:, place] = np.column_stack([*(wave.columns(at) for wave in waves), table])
+        return found
+
+    def fit_chunk(self, chunk: Chunk, settings: ArimaSettings, context: FitContext, previous: Memory | None) -> Memory:
+        """See `arima_regression.fit_chunk`."""
+        return fit_chunk(chunk, settings, context, previous)
+
+    def project(
+        self, memory: Memory, settings: ArimaSettings, steps: int, levels: tuple[float, ...]
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """The expected values, and normal quantiles around them."""
+        model = process(memory, settings)
+        mean = projected(model, by_series(memory["state"]), by_series(memory["tail"]), steps)
+        mean = mean + settings.regression(memory, steps)
+        spread = np.sqrt(variances(model, steps) * (memory["innovation"] * memory["variance"]))
+        return mean, normal_quantiles(mean, spread, levels)
+
+    def advance(self, memory: Memory, settings: ArimaSettings, values: np.ndarray, lengths: np.ndarray) -> Memory:
+        """Filter and tail after the values."""
+        rest = values - settings.regression(memory, len(values))
+        return remembered(*followed(process(memory, settings), state(memory), by_series(memory["tail"]), rest, lengths))
+
+    def _settings(self, panel: Panel, context: FitContext) -> Settings:
+        season, waves = divided(context.seasons, panel.frequency)
+        return ArimaSettings(season, tuple((wave.period, wave.harmonics) for wave in waves), self._known(panel).columns)
 
     def _known(self, panel: Panel) -> KnownColumns:
         return KnownColumns()
@@ -241,88 +136,3 @@ class Arimax(AutoArima):
 
     def _known(self, panel: Panel) -> KnownColumns:
         return KnownColumns.of(panel)
-
-
-@dataclass(frozen=True, eq=False)
-class _SeriesFit:
-    """An estimate and what the values and columns were shifted and scaled by."""
-
-    estimate: Estimate
-    centre: np.ndarray
-    location: float
-    scale: float
-    anchor: float
-
-
-def _fitted(train: Panel, layout: Layout, context: FitContext, previous: ArimaForecaster | None) -> ArimaForecaster:
-    with quiet_and_single_threaded():
-        # Loading it changes how warnings are shown, which must be over before they are silenced for the fits.
-        import pmdarima  # noqa: F401
-    found = fit_each(partial(_fit_series, train, layout, previous), range(len(train)), context.deadline)
-    nothing = _SeriesFit(Estimate(Order(), np.empty(0), np.full(layout.columns, np.nan), False), *_unscaled(layout))
-    fits = [nothing if isinstance(fit, Failure) else fit for fit in found]
-    terms = max((fit.estimate.order.terms for fit in fits), default=0)
-    arma = np.full((len(fits), terms), np.nan)
-    for row, fit in zip(arma, fits, strict=True):
-        row[: len(fit.estimate.arma)] = fit.estimate.arma
-    arrays = {
-        "order": np.array([fit.estimate.order.as_tuple() for fit in fits], dtype=np.int64).reshape(len(fits), 7),
-        "arma": arma,
-        "beta": np.array([fit.estimate.beta for fit in fits]).reshape(len(fits), layout.columns),
-        "centre": np.array([fit.centre for fit in fits]).reshape(len(fits), layout.columns),
-        "location": np.array([fit.location for fit in fits], dtype=np.float64),
-        "scale": np.array([fit.scale for fit in fits], dtype=np.float64),
-        "anchor": np.array([fit.anchor for fit in fits], dtype=np.float64),
-        "searched": np.array([fit.estimate.searched for fit in fits], dtype=bool),
-    }
-    status = tuple(fit.reason if isinstance(fit, Failure) else OK for fit in found)
-    fitted = ArimaForecaster(layout, SeriesArrays(arrays, status)).append(train)
-    return _without_explosions(fitted, train, context.horizon)
-
-
-def _unscaled(layout: Layout) -> tuple[np.ndarray, float, float, float]:
-    return np.zeros(layout.columns), 0.0, 1.0, 0.0
-
-
-def _fit_series(train: Panel, layout: Layout, previous: ArimaForecaster | None, i: int) -> _SeriesFit:
-    window = Window.of(train, i, layout)
-    if not len(window.values):
-        return _SeriesFit(Estimate(Order(), np.empty(0), np.full(layout.columns, np.nan), False), *_unscaled(layout))
-    choice = layout.choice(len(window.values))
-    centre = np.zeros(layout.columns)
-    for column in choice.known:
-        there = window.table[:, column]
-        centre[column] = np.mean(there[~np.isnan(there)]) if not np.isnan(there).all() else 0.0
-    x = np.nan_to_num(window.table - centre)
-    location = _mean(window.values)
-    scale = np.sqrt(_mean(np.square(window.values - location))) or 1.0
-    y = (window.values - location) / scale
-    old = None if previous is None else previous.estimate(i)
-    found = reestimate(y, x, old) if old is not None and old.searched else estimate(y, x, layout.season, choice)
-    return _SeriesFit(found, centre, location, scale, window.time[0])
-
-
-def _mean(values: np.ndarray) -> float:
-    """Mean of the known values; the value itself, to the last bit, when there is only one."""
-    known = values[~np.isnan(values)]
-    return float(known[0] + np.mean(known - known[0]))
-
-
-def _projected(found: Estimate, errors: np.ndarray, horizon: int) -> np.ndarray:
-    """The errors of the next steps, float64 (horizon,), by the state-space model with its parameters as they are."""
-    model = found.order.state_space(errors)
-    state = model.filter(found.arma, return_ssm=True).predicted_state[:, -1]
-    design, transition = model.ssm["design"][0], model.ssm["transition"]
-    ahead = np.empty(horizon)
-    for step in range(horizon):
-        ahead[step] = design @ state
-        state = transition @ state
-    return ahead
-
-
-def _without_explosions(fitted: ArimaForecaster, train: Panel, horizon: int) -> ArimaForecaster:
-    """The same with a status for each series whose forecasts leave its history by far."""
-    ahead = fitted.predict(train, horizon, ("mean",)).mean.reshape(len(train), horizon)
-    too_far = exploded(train.last(fitted.lookback), ahead)
-    status = [EXPLODED if old == OK and far else old for old, far in zip(fitted.status, too_far, strict=True)]
-    return replace(fitted, memory=replace(fitted.memory, status=tuple(status)))

@@ -1,4 +1,4 @@
-"""Regression with seasonal ARIMA errors on one series (Hyndman & Athanasopoulos, fpp3, chapter 10):
+"""Regression with seasonal ARIMA errors on one series, by pmdarima (Hyndman & Athanasopoulos, fpp3, chapter 10):
 y = X beta + n, phi(B) Phi(B^m) (1 - B)^d (1 - B^m)^D n = theta(B) Theta(B^m) e.
 
 The ARMA parameters maximise the exact likelihood of the differenced errors (statsmodels' Kalman filter); beta is their
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from forecastml.learners.regressors import VALUES_PER_COLUMN
+from forecastml.learners.regressors import HARMONICS, VALUES_PER_COLUMN
 
 #: Orders that the search may reach.
 MOST_AR, MOST_MA, MOST_SEASONAL, MOST_TERMS = 3, 3, 1, 5
@@ -29,8 +29,6 @@ VALUES_PER_TERM = 8
 TURNS = 2
 #: Fewer known values than this are a random walk: there is nothing to choose an order by.
 SHORTEST = 10
-#: Numbers of harmonics to choose from.
-HARMONICS = (1, 2, 3, 5, 8, 12)
 #: A differenced series, or a column once others are taken out, that varies less than this does not vary.
 FLAT = 1e-9
 #: Below this share of known differences the gaps are bridged before differencing.
@@ -115,7 +113,7 @@ def estimate(y: np.ndarray, x: np.ndarray, season: int, choice: Choice) -> Estim
     filled = np.interp(np.arange(len(y)), known, y[known])
     if min(len(known), len(y)) < 2 * season + 2:
         season = 1
-    used = _chosen_columns(filled, x, len(known), choice)
+    used = chosen_columns(filled, x, len(known), choice)
     order, drift, arma = _search(filled, x, used, season)
     used = [0, *used] if drift else used
     return _estimated(y, x, Estimate(order, arma, _flags(x, used), True), TURNS, STEPS)
@@ -253,7 +251,7 @@ def _seasonal_differences(y: np.ndarray, season: int) -> int:
         return 0
 
 
-def _chosen_columns(y: np.ndarray, x: np.ndarray, known: int, choice: Choice) -> list[int]:
+def chosen_columns(y: np.ndarray, x: np.ndarray, known: int, choice: Choice) -> list[int]:
     """Columns of x that are used, without the first: harmonics by AICc, known covariates that say something new.
 
     The AICc is that of a regression which has two earlier values of the series beside the columns: they stand for the

@@ -19,6 +19,8 @@ from forecastml.learners.state import OK, SeriesArrays
 from forecastml.protocols import Capabilities, Facts, FitContext, Params, Prediction
 
 Memory = dict[str, np.ndarray]
+#: Rows that are read together, roughly: what is known of each row fits into the cache, and memory stays bounded.
+READ = 100_000
 NO_VALUES = "no values"
 
 
@@ -120,6 +122,14 @@ class Baseline:
 
     def read(self, memory: Mapping[str, np.ndarray], panel: Panel) -> SeriesArrays:
         """The memory after the rows of `panel` that follow its origins."""
+        blocks = np.array_split(np.arange(len(panel)), max(1, min(len(panel), panel.size // READ)))
+        first, *more = (
+            self._read_block({name: array[block] for name, array in memory.items()}, panel.select(block))
+            for block in blocks
+        )
+        return first.stack(more)
+
+    def _read_block(self, memory: Mapping[str, np.ndarray], panel: Panel) -> SeriesArrays:
         rows = _new_rows(memory, panel)
         moved: Memory = {**memory, **self._remember(dict(memory), rows)}
         known = rows.known()

@@ -17,19 +17,21 @@ class Chunk:
 
     values: float64 (time, series), largest absolute value of a series between 0.5 and 1 (0 for zeros), NaN where
     unknown and after the end; lengths: int64 (series,), never increasing; known: int64 (series,), known values, at
-    least 1; scale: float64 (series,), original value / scaled value.
+    least 1; scale: float64 (series,), original value / scaled value; drivers: what else is known at these rows, float64
+    (time, series, columns), where the learner asks for it (`VectorisedLearner.drivers`).
     """
 
     values: np.ndarray
     lengths: np.ndarray
     known: np.ndarray
     scale: np.ndarray
+    drivers: np.ndarray | None = None
 
     @classmethod
-    def of(cls, values: np.ndarray, lengths: np.ndarray, known: np.ndarray) -> Chunk:
+    def of(cls, values: np.ndarray, lengths: np.ndarray, known: np.ndarray, drivers: np.ndarray | None = None) -> Chunk:
         """values: float64 (time, series) as they are."""
         scale = np.ldexp(1.0, np.frexp(np.fmax.reduce(np.abs(values), axis=0))[1])
-        return cls(values / scale, lengths, known, scale)
+        return cls(values / scale, lengths, known, scale, drivers)
 
     @classmethod
     def blank(cls) -> Chunk:
@@ -58,7 +60,8 @@ class Chunk:
         """These series: mask, or positions of which the lengths never increase."""
         lengths = self.lengths[series]
         values = np.ascontiguousarray(self.values[: lengths.max(initial=0), series])
-        return Chunk(values, lengths, self.known[series], self.scale[series])
+        drivers = None if self.drivers is None else self.drivers[: len(values), series]
+        return Chunk(values, lengths, self.known[series], self.scale[series], drivers)
 
 
 def windows(panel: Panel, history: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -67,11 +70,14 @@ def windows(panel: Panel, history: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     It is the first known value of the last `history` up to the last known one; all are 0 for a series without any.
     """
     rows = np.flatnonzero(~np.isnan(panel.target))
-    padded = np.append(rows, -1)
+    if not len(rows):
+        return tuple(np.zeros(len(panel), np.int64) for _ in range(3))
     after = np.searchsorted(rows, panel.end)
     some = after > np.searchsorted(rows, panel.begin)
-    first = np.searchsorted(rows, np.maximum(panel.begin, padded[after - 1] + 1 - history))
-    begin = padded[first]
+    # Where a series has no known value these point to another's, and the result is not used.
+    last = rows[np.maximum(after - 1, 0)]
+    first = np.searchsorted(rows, np.maximum(panel.begin, last + 1 - history))
+    begin = rows[np.minimum(first, len(rows) - 1)]
     return tuple(np.where(some, a, 0) for a in (begin - panel.begin, panel.end - begin, after - first))
 
 

@@ -36,11 +36,11 @@ TEMPERATURE = 4.0
 LEAST_WEIGHT = 0.001
 #: A form that forecasts further than this many times the largest value seen has exploded.
 EXPLOSION = 100.0
-#: A refit leaves out a form that was further behind by more than twice what a fit allows, and counts it as nearer by
-#: this factor afterwards, so that it has its chance again after some refits.
+#: A refit leaves out what was too far behind before, and counts it as nearer by this factor afterwards, so that it has
+#: its chance again after some refits.
 FORGETTING = 0.7
-#: AICc behind the best of a form that was never fitted to the end.
-FAR_BEHIND = 1e6
+#: AICc behind the best of a form that was given up in a fit.
+FAR_BEHIND = 50.0
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,8 @@ class SmoothingFamily(VectorisedLearner):
     """What learners of exponential smoothing share.
 
     Memory, one row per series: "weight" (forms), "odds" (forms * 4) of the shares of `kernels.smoothing_fit`,
-    "variance" (forms) of errors or relative errors, "behind" (forms), AICc behind the best; "state" (rows) of the
-    selected form, or (forms * rows) of all.
+    "variance" (forms) of errors or relative errors, "criterion", the best AICc; "behind" (forms), AICc behind it;
+    "state" (rows) of the selected form, or (forms * rows) of all.
 
     forms_in_memory: their order there; behind: forms further behind the best, in AICc, have no say.
     """
@@ -167,7 +167,7 @@ class SmoothingFamily(VectorisedLearner):
         shares = None
         if previous is not None:
             shares = np.clip(shares_of(previous, forms), LOWEST, HIGHEST)
-            out = previous["behind"] > 2.0 * self.behind
+            out = previous["behind"] > self.behind
             stuck = ~(np.isfinite(penalty) & ~out).any(axis=1, keepdims=True)
             penalty = np.where(out & ~stuck, np.inf, penalty)
         estimated = settings.season_length <= LONGEST_ESTIMATED
@@ -219,6 +219,7 @@ class SmoothingFamily(VectorisedLearner):
             "weight": weight,
             "odds": (shares / (1.0 - shares)).transpose(1, 2, 0).reshape(n, -1),
             "variance": np.where(weight > 0, variance, 0.0),
+            "criterion": criterion.min(axis=1),
             "behind": np.where(np.isfinite(behind), behind, FAR_BEHIND),
             "state": self._packed(states, weight),
         }
@@ -311,8 +312,8 @@ class ExponentialSmoothing(SmoothingFamily):
     capabilities = Capabilities(missing=True, quantiles=True, cost=0.02)
     settings_type = CombinationSettings
     forms_in_memory = ADDITIVE
-    #: A lighter weight than exp(-55 / (2 * 4)) is dropped.
-    behind = 55.0
+    #: At such a distance a weight is 2 % of the best one's.
+    behind = 30.0
 
     def forms(self, settings: Settings) -> tuple[str, ...]:
         """Without a season the first three, and beyond `LONGEST_COMPLETE` few."""
@@ -332,7 +333,7 @@ class ExponentialSmoothing(SmoothingFamily):
             n = len(arrays["origin"])
             level = arrays["state"].reshape(n, len(ADDITIVE), -1)[:, 0, 0]
             unbounded = {"low": np.full(n, -np.inf), "high": np.full(n, np.inf), "level": level}
-            zeros = {name: np.zeros(n) for name in ("rows", "error", "errors", "replaced")}
+            zeros = {name: np.zeros(n) for name in ("rows", "error", "errors", "replaced", "criterion")}
             blank = {"variance": np.full((n, len(ADDITIVE)), np.nan), "behind": np.zeros((n, len(ADDITIVE)))}
             arrays = {**arrays, **unbounded, **zeros, **blank}
             settings = {name: values[name] for name in ("combine", "season_length")}
@@ -355,7 +356,7 @@ class AutoETS(SmoothingFamily):
     capabilities = Capabilities(missing=True, quantiles=True, cost=0.05)
     forms_in_memory = STABLE
     #: What a form may still win after the trial rounds; measured, see benchmarks/ets.py.
-    behind = 12.0
+    behind = 10.0
 
     def forms(self, settings: Settings) -> tuple[str, ...]:
         """Without a season the first three of either error, and beyond `LONGEST_COMPLETE` few."""

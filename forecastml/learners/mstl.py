@@ -106,7 +106,7 @@ class Mstl(VectorisedLearner):
         model, inner = inner_model(settings.model)
         rest = _last(found.values, found.estimated, chunk.lengths, model.history(inner))
         old = None if previous is None else _inside(previous)
-        memory = model._remembered(rest, inner, replace(context, seasons=()), old)
+        memory = model.remember(rest, inner, replace(context, seasons=()), old)
         return {
             **{f"season.{place}": table for place, table in enumerate(found.tables)},
             **{f"model.{name}": rows for name, rows in memory.items()},

@@ -19,6 +19,12 @@ VALUES_PER_COLUMN = 6
 YEAR = 365.25
 
 
+#: Longest season that is part of an ARIMA; its state grows with the season.
+LONGEST_EXACT = 12
+#: Numbers of harmonics to choose from.
+HARMONICS = (1, 2, 3, 5, 8, 12)
+
+
 @dataclass(frozen=True)
 class Wave:
     """Sines and cosines of one season: period in steps, and the harmonics of it that no other wave has."""
@@ -79,6 +85,21 @@ def calendar_period(season: int, frequency: Frequency) -> float:
     if frequency.unit == "day" and season * frequency.step in (52 * 7, 365):
         return YEAR / frequency.step
     return float(season)
+
+
+def divided(seasons: tuple[int, ...], frequency: Frequency) -> tuple[int, tuple[Wave, ...]]:
+    """The first season of up to `LONGEST_EXACT` steps, 1 for none, and the longer ones as waves, shortest first.
+
+    No harmonic is told twice.
+    """
+    exact = [m for m in seasons if 1 < m <= LONGEST_EXACT][:1]
+    taken = {round(k / m, 9) for m in exact for k in range(1, m)}
+    waves = []
+    for period in sorted(calendar_period(m, frequency) for m in seasons if m > LONGEST_EXACT):
+        harmonics = [k for k in range(1, HARMONICS[-1] + 1) if 2 * k < period and round(k / period, 9) not in taken]
+        taken |= {round(k / period, 9) for k in harmonics}
+        waves.append(Wave(period, tuple(harmonics)))
+    return exact[0] if exact else 1, tuple(waves)
 
 
 def grid_positions(panel: Panel, series: int, rows: int) -> np.ndarray:

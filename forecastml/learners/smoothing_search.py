@@ -1,6 +1,6 @@
 """The search for parameters and start values of exponential smoothing forms, for all series of a chunk together.
 
-A heuristic start, a coarse grid of parameters, then `kernels.smoothing_fit` from the best points of the grid: a few
+A heuristic start, a coarse grid of parameters, then `kernels.smoothing_fit` from the best point of the grid: a few
 rounds for every form, the rest for those that may still win. All series see the same table, and none sees another's
 result.
 """
@@ -20,12 +20,12 @@ from forecastml.learners.chunks import Chunk
 #: Trials times series per kernel call, and columns times derivatives: arrays of so many numbers stay in the cache.
 CELLS, WIDE_CELLS = 8192, 16384
 #: Trials are every combination of these shares: alpha, beta / alpha, gamma / (1 - alpha), place of phi in its range.
-GRID = ((0.05, 0.2, 0.5, 0.85), (0.1,), (0.1,), (0.8,))
-#: So many points of the grid are followed, each the best one with its alpha, for so many rounds before the better one
-#: of them goes on.
-STARTS, TRIAL_ROUNDS = 2, 2
+#: The search that follows finds the others from anywhere, but not always alpha.
+GRID = ((0.05, 0.15, 0.4, 0.7, 0.93), (0.05,), (0.05,), (0.8,))
+#: Rounds before forms that are far behind are given up.
+TRIAL_ROUNDS = 2
 #: Further rounds of a fit and of a refit, which has its earlier parameters.
-ROUNDS, REFIT_ROUNDS = 14, 6
+ROUNDS, REFIT_ROUNDS = 14, 3
 #: Where a refit begins with a form that the series was too short for before.
 TYPICAL = (0.2, 0.05, 0.1, 0.8)
 #: Mean squared residual below which a fit is perfect, for series scaled to a largest value between 0.5 and 1.
@@ -88,25 +88,11 @@ def _begin(request: Request, chunk: Chunk, at: list[int], found: Found, previous
     for k, trend in enumerate("NA"):
         starts[k][:, enough] = smoothing.start(f"A{trend}{forms[0][-1]}", part.filled, part.lengths, width - 2)
     trended = np.array([smoothing.has_trend(f) for f in forms], dtype=np.int64)
-    if previous is None:
-        shares = _coarse(request, forms, chunk, starts)[:, :, series, form]
-    else:
-        shares = previous[:, series, np.array(at)[form]][:, None]
-    tries = shares.shape[1]
-    columns = _columns(request, chunk, forms, np.repeat(series, tries), np.repeat(form, tries))
-    begun = np.repeat(starts[trended[form], :, series].T, tries, axis=1)
-    point, squares = _descended(request, columns, Point(shares.transpose(0, 2, 1).reshape(4, -1), begun), TRIAL_ROUNDS)
-    squares = np.where(np.isfinite(squares), squares, np.inf).reshape(-1, tries)
-    best = np.argmin(squares, axis=1)
-    everyone = np.arange(len(series))
-    _keep(
-        request,
-        chunk,
-        found,
-        (series, np.array(at)[form]),
-        point.take(everyone * tries + best),
-        squares[everyone, best],
-    )
+    place = series, np.array(at)[form]
+    shares = previous[:, *place] if previous is not None else _coarse(request, forms, chunk, starts)[:, series, form]
+    columns = _columns(request, chunk, forms, series, form)
+    point = Point(shares, np.ascontiguousarray(starts[trended[form], :, series].T))
+    _keep(request, chunk, found, place, *_descended(request, columns, point, TRIAL_ROUNDS))
 
 
 def _finish(request: Request, chunk: Chunk, at: list[int], found: Found, rounds: int) -> None:
@@ -154,7 +140,7 @@ def _descended(request: Request, columns: Columns, point: Point, rounds: int) ->
 
 
 def _coarse(request: Request, forms: list[str], chunk: Chunk, starts: np.ndarray) -> np.ndarray:
-    """The best points of `GRID` for each series and form: shares (4, STARTS, series, forms)."""
+    """The best point of `GRID` for each series and form: shares (4, series, forms)."""
     trends = sorted({form[1:-1] for form in forms})
     errors = "".join(sorted({form[0] for form in forms}))
     tables = {trend: _table(trend + forms[0][-1]) for trend in trends}
@@ -172,21 +158,14 @@ def _coarse(request: Request, forms: list[str], chunk: Chunk, starts: np.ndarray
         parts.append(np.stack([sums.of(error, chunk.values) for error in errors]))
     squares = np.concatenate(parts, axis=1)
     squares = np.where(np.isfinite(squares), squares, np.inf)
-    best = [_best(points[:, trend == f[1:-1]], squares[errors.index(f[0])][trend == f[1:-1]]) for f in forms]
+    best = []
+    for form in forms:
+        tried = trend == form[1:-1]
+        best.append(points[:, tried][:, squares[errors.index(form[0])][tried].argmin(axis=0)])
     return np.stack(best, axis=-1)
 
 
 def _table(recursion: str) -> np.ndarray:
-    """The trials of a trend and a season: shares (4, trials), the alphas one after the other."""
+    """The trials of a trend and a season: shares (4, trials)."""
     has = (True, smoothing.has_trend("A" + recursion), recursion[-1] != "N", smoothing.is_damped("A" + recursion))
     return np.array(list(product(*[GRID[i] if has[i] else (0.5,) for i in range(4)]))).T
-
-
-def _best(points: np.ndarray, squares: np.ndarray) -> np.ndarray:
-    """points (4, trials), squares (trials, series) -> the best ones, no two of them with one alpha: (4, STARTS,
-    series)."""
-    squares = squares.reshape(len(GRID[0]), -1, squares.shape[1])
-    inner = np.argmin(squares, axis=1)
-    lowest = np.take_along_axis(squares, inner[:, None], axis=1)[:, 0]
-    outer = np.argsort(lowest, axis=0, kind="stable")[:STARTS]
-    return points[:, outer * squares.shape[1] + np.take_along_axis(inner, outer, axis=0)]

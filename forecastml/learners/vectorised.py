@@ -76,7 +76,9 @@ class VectorisedForecaster:
         ok = np.flatnonzero([status == OK for status in self.status])
         for first in range(0, len(ok), PROJECTED):
             items = ok[first : first + PROJECTED]
-            memory = self._rows(items)
+            memory = self._rows(items) | _ahead(
+                self.learner, inputs, items, inputs.lengths[items], horizon, self.settings
+            )
             with np.errstate(all="ignore"):
                 mean, quantiles = self.learner.project(memory, self.settings, horizon, levels)
                 mean, quantiles = stood_in(memory, kept_inside(memory, mean), quantiles, levels)
@@ -95,7 +97,8 @@ class VectorisedForecaster:
         arrays = {name: array.copy() for name, array in self.memory.arrays.items()}
         ok = np.array([status == OK for status in self.status], dtype=bool)
         for items in chunked(np.where(ok, new, 0), self.learner.chunk):
-            memory = self._rows(items)
+            rows = int(new[items].max())
+            memory = self._rows(items) | _ahead(self.learner, data, items, skip[items], rows, self.settings)
             values = columns(data, items, skip[items], new[items]) / memory["scale"]
             with np.errstate(all="ignore"):
                 moved = self.learner.advance(memory, self.settings, values, new[items])
@@ -146,6 +149,16 @@ class VectorisedLearner:
         """Only so many of the last values count for a fit."""
         return max(500, 10 * settings.season_length)
 
+    def drivers(
+        self, panel: Panel, series: np.ndarray, first: np.ndarray, rows: int, settings: Settings
+    ) -> np.ndarray | None:
+        """What else than its values tells of each series: float64 (rows, series, columns) from its row `first` on.
+
+        None for a learner that asks for nothing else. Chunks have them, and the memory that is projected or advanced,
+        as "drivers" of the rows ahead.
+        """
+        return None
+
     def fit_chunk(self, chunk: Chunk, settings: Settings, context: FitContext, previous: Memory | None) -> Memory:
         """What to remember of each series of a chunk, one row each. previous: of an earlier cutoff, with its scale."""
         raise NotImplementedError
@@ -186,25 +199,45 @@ class VectorisedLearner:
         order, parts = [blank], []
         if len(blank) or not len(train):
             # Something of the right shape has to stand where there is nothing to fit.
-            row = self._remembered(Chunk.blank(), settings, context, None)
+            row = self.remember(Chunk.blank(), settings, context)
             parts.append({name: np.repeat(array, len(blank), axis=0) for name, array in row.items()})
         for items in chunked(lengths, self.chunk):
             context.deadline.check()
-            chunk = Chunk.of(columns(train, items, skip[items], lengths[items]), lengths[items], known[items])
+            rows = int(lengths[items].max())
+            drivers = self.drivers(train, items, skip[items], rows, settings)
+            values = columns(train, items, skip[items], lengths[items])
+            chunk = Chunk.of(values, lengths[items], known[items], drivers)
             old = None if previous is None else previous._rows(items)
-            parts.append(self._remembered(chunk, settings, context, old))
+            ahead = _ahead(self, train, items, train.lengths[items], context.horizon, settings)
+            parts.append(self.remember(chunk, settings, context, old, ahead))
             order.append(items)
         rows = SeriesArrays.joined(parts, np.argsort(np.concatenate(order)))
         arrays = {**rows, "origin": train.last_ordinal // train.frequency.step}
         status = tuple(np.where(known > 0, OK, NO_VALUES).tolist())
         return VectorisedForecaster(self, settings, SeriesArrays(arrays, status))
 
-    def _remembered(self, chunk: Chunk, settings: Settings, context: FitContext, previous: Memory | None) -> Memory:
+    def remember(
+        self,
+        chunk: Chunk,
+        settings: Settings,
+        context: FitContext,
+        previous: Memory | None = None,
+        ahead: Memory | None = None,
+    ) -> Memory:
+        """All of the memory of a chunk: what `fit_chunk` says, its scale, and the stand-in of what explodes."""
         with np.errstate(all="ignore"):
             memory = self.fit_chunk(chunk, settings, context, previous)
             memory |= {"scale": chunk.scale, **begun(chunk)}
-            ahead, _ = self.project(memory, settings, context.horizon, ())
+            mean, _ = self.project(memory | (ahead or {}), settings, context.horizon, ())
             # Not where they are merely large: NaN too counts as outside.
-            inside = kept_inside(memory, ahead) == ahead
+            inside = kept_inside(memory, mean) == mean
             memory["replaced"] = (~inside.all(axis=0)).astype(np.float64)
         return memory
+
+
+def _ahead(
+    learner: VectorisedLearner, panel: Panel, series: np.ndarray, first: np.ndarray, rows: int, settings: Settings
+) -> Memory:
+    """`drivers` as a part of the memory."""
+    found = learner.drivers(panel, series, first, rows, settings)
+    return {} if found is None else {"drivers": found}

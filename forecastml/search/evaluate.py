@@ -76,13 +76,15 @@ class Work:
 
 @dataclass(frozen=True, eq=False)
 class Refit:
-    """A member to fit on all data; self-contained like `Work`. start: from the last fold, for a warm start."""
+    """A member to fit on all data; self-contained like `Work`. start: from the last fold, for a warm start; parts: the
+    fits that a combination can be put together from."""
 
     candidate: Candidate
     learner: Learner
     data: Dataset
     context: FitContext
     start: Start | None = None
+    parts: tuple[Refit, ...] = ()
 
 
 def describe(error: BaseException) -> str:

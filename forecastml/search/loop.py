@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -11,8 +11,9 @@ import numpy as np
 
 from forecastml.budget import Budget, Deadline
 from forecastml.errors import DeadlineExceeded, LearnerError
-from forecastml.protocols import Candidate, Executor, Learner, Refittable, Strategy
+from forecastml.protocols import Candidate, Combination, Executor, Learner, Refittable, Strategy
 from forecastml.search.child import call_in_child
+from forecastml.search.combination import combined_outcome, combined_trial
 from forecastml.search.evaluate import Evaluation, Outcome, Refit, Work, describe, evaluate, refit, with_deadline
 from forecastml.search.trial import FAILED, INTERRUPT, OK, SKIPPED, TIMED_OUT, Trial, usable
 
@@ -106,17 +107,31 @@ def refit_all(
 ) -> list[tuple[Outcome | None, str]]:
     """Fit members on all data, in the executor; (None, reason) for each that failed or ran out of time.
 
-    interruptible: an interrupt by the user leaves out the members that are not done; it is raised when none is.
+    A combination is put together from its parts, each of which is fitted once. interruptible: an interrupt by the user
+    leaves out the members that are not done; it is raised when none is.
     """
-    done: list[tuple[Outcome | None, str]] = []
+    fits: dict[str, Refit] = {}
+    for work in works:
+        fits |= {part.candidate.name: part for part in work.parts or (work,)}
+    done: dict[str, tuple[Outcome | None, str]] = {}
     try:
-        for result in executor.map(_TimedRefit(), works):
-            done.append(result)
+        for name, result in zip(fits, executor.map(_TimedRefit(), list(fits.values())), strict=True):
+            done[name] = result
     except KeyboardInterrupt:
-        if not interruptible or all(outcome is None for outcome, _ in done):
+        if not interruptible or all(outcome is None for outcome, _ in done.values()):
             raise
-        done += [(None, INTERRUPT)] * (len(works) - len(done))
-    return done
+    return [_member(work, done) for work in works]
+
+
+def _member(work: Refit, done: Mapping[str, tuple[Outcome | None, str]]) -> tuple[Outcome | None, str]:
+    """The result of a member from what was fitted; a combination that lacks a part is fitted by itself."""
+    lacking = [part.candidate.name for part in work.parts or (work,) if part.candidate.name not in done]
+    if lacking:
+        return None, INTERRUPT
+    if not work.parts:
+        return done[work.candidate.name]
+    outcome = combined_outcome(work, {name: outcome for name, (outcome, _) in done.items()})
+    return (outcome, "") if outcome else _TimedRefit()(work)
 
 
 @dataclass(frozen=True)
@@ -151,14 +166,19 @@ def _round(asked: Sequence[Candidate], plan: Plan, evaluation: Evaluation, log: 
         else:
             context = replace(evaluation.context, deadline=reserved)
             works.append(Work(candidate, plan.learners(candidate.learner), replace(evaluation, context=context), best))
-    trials = iter(plan.executor.map(_TimedEvaluate(plan.budget.trial_seconds), works))
-    reached = ""
+    timed = _TimedEvaluate(plan.budget.trial_seconds)
+    trials = iter(plan.executor.map(timed, [work for work in works if not isinstance(work.learner, Combination)]))
+    work_of = {work.candidate.name: work for work in works}
+    done, reached = list(log), ""
     for candidate in asked:
         if candidate.name in skipped or reached:
             yield skipped.get(candidate.name) or Trial(candidate, SKIPPED, error=reached)
             continue
-        trial = next(trials)
+        work = work_of[candidate.name]
+        made_of_others = isinstance(work.learner, Combination)
+        trial = (combined_trial(work, done) or timed(work)) if made_of_others else next(trials)
         yield trial
+        done.append(trial)
         reached = _exit_reached(plan.budget, [trial])
 
 

@@ -121,7 +121,7 @@ def test_says_what_it_is(learner):
 @pytest.mark.parametrize("seasons", [(), (4,), (4, 12)])
 def test_every_set_of_its_space_can_be_fitted_and_written_down(learner, seasons):
     panel = ragged(sized(learner, 6, 4), sized(learner, 60, 20))
-    facts = Facts("forecasting", HORIZON, len(panel), 1, 60, seasons)
+    facts = Facts("forecasting", HORIZON, len(panel), 1, 60, seasons, demand={"intermittent": 1.0})
     space = learner.space(facts)
     assert len({json.dumps(dict(params), sort_keys=True) for params in space}) == len(space)
     for params in space:

@@ -9,6 +9,7 @@ import pytest
 
 from forecastml.data.panel import Panel
 from forecastml.errors import ConfigError
+from forecastml.learners import baseline
 from forecastml.learners.registry import get_learner
 from forecastml.protocols import Facts, FitContext
 
@@ -77,6 +78,24 @@ def test_reading_on_equals_reading_all(name):
     part = get_learner(name).fit(panel.before(np.array([17, 3, 0, 1])), {}, context).append(panel)
     np.testing.assert_array_equal(part.predict(panel, 9, ("mean",)).mean, whole.predict(panel, 9, ("mean",)).mean)
     assert part.status == whole.status
+
+
+@pytest.mark.parametrize("name", ["naive", "seasonal_naive", "average", "seasonal_average", "drift"])
+def test_series_read_in_blocks_are_the_same(name, monkeypatch):
+    random = np.random.default_rng(0)
+    whole = Panel.of([np.where(random.random(n) < 0.1, NAN, random.normal(size=n)) for n in (50, 1, 0, 33, 7, 90)])
+    early = whole.before(whole.lengths - 6)
+
+    def found():
+        fitted = get_learner(name).fit(early, {"season_length": 4}, FitContext())
+        parts = fitted, fitted.append(whole)
+        return parts[1].status, [part.predict(whole, 5, ("mean",)).values for part in parts]
+
+    at_once = found()
+    monkeypatch.setattr(baseline, "READ", 1)
+    status, values = found()
+    assert status == at_once[0] and status.count("ok") == 5
+    np.testing.assert_array_equal(values, at_once[1])
 
 
 #: Printed by the reference system; normalised RMSE, mean over three folds.
