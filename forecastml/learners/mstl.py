@@ -12,7 +12,7 @@ from forecastml.data.panel import Panel
 from forecastml.errors import ConfigError
 from forecastml.learners.chunks import Chunk
 from forecastml.learners.regressors import calendar_period
-from forecastml.learners.seasonal_adjustment import Adjustment, growing, seasons_ahead
+from forecastml.learners.seasonal_adjustment import Adjustment, growing, last_rows, seasons_ahead, whole_cycles
 from forecastml.learners.stand_in import kept_inside, moved_on, stood_in
 from forecastml.learners.vectorised import Memory, Settings, VectorisedForecaster, VectorisedLearner
 from forecastml.protocols import Capabilities, Facts, FitContext, Params
@@ -99,10 +99,12 @@ class Mstl(VectorisedLearner):
         return self._fit(train, replace(settings, seasons=seasons), context, None)
 
     def fit_chunk(self, chunk: Chunk, settings: Settings, context: FitContext, previous: Memory | None) -> Memory:
-        """Seasons of the last cycle, steps since then, whether they are of logarithms, and the model's memory."""
+        """Seasons of the last cycle and their smoother, steps since, whether of logarithms, and the model's memory."""
+        chunk = whole_cycles(chunk, settings.season_length)
         logged = self._logged(chunk, settings)
         values = np.where(logged, np.log(chunk.values), chunk.values)
-        found = Adjustment(settings.seasons, settings.window, context.horizon).adjusted(chunk, values)
+        adjustment = Adjustment(settings.seasons, settings.window, context.horizon)
+        found = adjustment.adjusted(chunk, values, None if previous is None else previous["choice"])
         model, inner = inner_model(settings.model)
         rest = _last(found.values, found.estimated, chunk.lengths, model.history(inner))
         old = None if previous is None else _inside(previous)
@@ -111,6 +113,7 @@ class Mstl(VectorisedLearner):
             **{f"season.{place}": table for place, table in enumerate(found.tables)},
             **{f"model.{name}": rows for name, rows in memory.items()},
             "age": np.zeros(len(chunk), np.int64),
+            "choice": found.choice,
             "log": logged.astype(np.float64),
         }
 
@@ -165,8 +168,6 @@ def _seasonal(memory: Memory, settings: Settings, steps: int) -> np.ndarray:
 def _last(values: np.ndarray, estimated: np.ndarray, lengths: np.ndarray, history: int) -> Chunk:
     """A chunk of the last `history` values of each series; `estimated` stands for the first where it is unknown."""
     kept = np.minimum(lengths, history)
-    rows = np.minimum(lengths - kept + np.arange(kept.max())[:, None], lengths - 1)
-    everyone = np.arange(len(lengths))
-    cut = np.where(np.arange(len(rows))[:, None] < kept, values[rows, everyone], np.nan)
-    cut[0] = np.where(np.isnan(cut[0]), estimated[rows[0], everyone], cut[0])
+    cut = last_rows(values, lengths, kept)
+    cut[0] = np.where(np.isnan(cut[0]), last_rows(estimated, lengths, kept)[0], cut[0])
     return Chunk.of(cut, kept, (~np.isnan(cut)).sum(axis=0))

@@ -54,12 +54,14 @@ class Adjusted:
     """What a chunk is without its seasons.
 
     values: float64 (time, series), NaN where unknown; estimated: the same with the trend where unknown; tables: per
-    season the values of its last cycle, (series, slots), zeros for a series that does not hold it.
+    season the values of its last cycle, (series, slots), zeros for a series that does not hold it; choice: the smoother
+    of the shortest season, int64 (series,), a position in `SMOOTHERS`, -1 where none was chosen.
     """
 
     values: np.ndarray
     estimated: np.ndarray
     tables: tuple[np.ndarray, ...]
+    choice: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -85,19 +87,21 @@ class Adjustment:
         """How many cycles of the shortest season ahead the middle of the horizon lies, 1 at least."""
         return max(1, (1 + int(np.ceil(self.horizon / self.seasons[0]))) // 2)
 
-    def adjusted(self, chunk: Chunk, values: np.ndarray) -> Adjusted:
-        """A chunk without its seasons; values: its values, or their logarithms.
+    def adjusted(self, chunk: Chunk, values: np.ndarray, earlier: np.ndarray | None = None) -> Adjusted:
+        """A chunk without its seasons; values: its values, or their logarithms; earlier: choices that are kept.
 
         Gaps are filled by classical seasonal indices on a straight line first, then by the trend and seasons that
         were found, a few times over.
         """
         left, estimated = values.copy(), values.copy()
         tables = tuple(np.zeros((len(chunk), int(np.ceil(m)))) for m in self.seasons)
+        choice = np.full(len(chunk), -1) if earlier is None else earlier.copy()
         for together, count in _alike(chunk, self.seasons):
             length = chunk.lengths[together[0]]
             part = np.ascontiguousarray(values[:length, together])
             filled = _filled(part, chunk.known[together], int(np.ceil(self.seasons[0])))
-            for some, plans in self._planned(filled, count):
+            choice[together] = self._choice(filled, count, choice[together])
+            for some, plans in self._planned(filled, count, choice[together]):
                 items, rest = together[some], part[:, some]
                 found = _decomposed(rest, np.ascontiguousarray(filled[:, some]), plans)
                 for table, plan, season in zip(tables, plans, found.seasonal, strict=False):
@@ -105,30 +109,30 @@ class Adjustment:
                     table[items] = last_cycle(season, plan.length).T
                 left[:length, items] = rest
                 estimated[:length, items] = np.where(np.isnan(rest), found.trend, rest)
-        return Adjusted(left, estimated, tables)
+        return Adjusted(left, estimated, tables, choice)
 
-    def _planned(self, filled: np.ndarray, count: int) -> Iterator[tuple[np.ndarray, tuple[SeasonPlan, ...]]]:
+    def _planned(
+        self, filled: np.ndarray, count: int, choice: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, tuple[SeasonPlan, ...]]]:
         """Positions of series that are decomposed together, and how."""
-        series = filled.shape[1]
-        if self.window is not None or len(filled) < LEAST_CYCLES * self.seasons[0]:
-            smoother = SMOOTHERS[0] if self.window is None else Loess(self.window, 0)
-            for some in _pieces(np.arange(series), len(filled)):
-                yield some, self.plans(count, smoother)
-            return
-        choice = np.empty(series, np.int64)
-        for some in _pieces(np.arange(series), len(filled)):
-            choice[some] = self._choice(np.ascontiguousarray(filled[:, some]), count)
         for place in np.unique(choice).tolist():
+            smoother = SMOOTHERS[max(place, 0)] if self.window is None else Loess(self.window, 0)
             for some in _pieces(np.flatnonzero(choice == place), len(filled)):
-                yield some, self.plans(count, SMOOTHERS[place])
+                yield some, self.plans(count, smoother)
 
-    def _choice(self, filled: np.ndarray, count: int) -> np.ndarray:
-        """The smoother of the shortest season for each series: int64 (series,), positions in `SMOOTHERS`."""
-        rough = mstl(filled, self.plans(count, SMOOTHERS[0]), rounds=1)
-        detrended = filled - rough.trend
-        for season in rough.seasonal[1:]:
-            detrended = detrended - season
-        return chosen_smoothers(cycles_of(detrended, self.seasons[0]), self.lead)
+    def _choice(self, filled: np.ndarray, count: int, earlier: np.ndarray) -> np.ndarray:
+        """The smoother of the shortest season for each series, where it is open and there are cycles to judge by."""
+        choice = earlier.copy()
+        if self.window is not None or len(filled) < LEAST_CYCLES * self.seasons[0]:
+            return choice
+        for some in _pieces(np.flatnonzero(choice < 0), len(filled)):
+            part = np.ascontiguousarray(filled[:, some])
+            rough = mstl(part, self.plans(count, SMOOTHERS[0]), rounds=1)
+            detrended = part - rough.trend
+            for season in rough.seasonal[1:]:
+                detrended = detrended - season
+            choice[some] = chosen_smoothers(cycles_of(detrended, self.seasons[0]), self.lead)
+        return choice
 
 
 def chosen_smoothers(cycles: np.ndarray, lead: int) -> np.ndarray:
@@ -151,6 +155,28 @@ def chosen_smoothers(cycles: np.ndarray, lead: int) -> np.ndarray:
     totals = _mean(errors, 1)
     totals[0] *= BETTER
     return np.argmin(totals, axis=0)
+
+
+def whole_cycles(chunk: Chunk, season: int) -> Chunk:
+    """The chunk without what is older than the whole cycles of long series.
+
+    Series of equal length are decomposed in one call, and so there are fewer lengths; at most one `LEAST_CYCLES`-th of
+    the values is left out.
+    """
+    lengths = np.where(chunk.lengths >= LEAST_CYCLES * season, chunk.lengths // season * season, chunk.lengths)
+    if (lengths == chunk.lengths).all():
+        return chunk
+    values = last_rows(chunk.values, chunk.lengths, lengths)
+    # Series begin with a known value.
+    values[0] = np.where(np.isnan(values[0]), last_rows(chunk.filled, chunk.lengths, lengths)[0], values[0])
+    return replace(chunk, values=values, lengths=lengths, known=(~np.isnan(values)).sum(axis=0))
+
+
+def last_rows(values: np.ndarray, lengths: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """The last `kept` of the first `lengths` values of each series, from row 0 on: (time, series), NaN after them."""
+    time = np.arange(kept.max())[:, None]
+    rows = np.minimum(lengths - kept + time, lengths - 1)
+    return np.where(time < kept, np.take_along_axis(values, rows, axis=0), np.nan)
 
 
 def _alike(chunk: Chunk, seasons: Sequence[float]) -> Iterator[tuple[np.ndarray, int]]:

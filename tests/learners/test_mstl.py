@@ -23,6 +23,7 @@ from forecastml.learners.seasonal_adjustment import (
     growing,
     last_cycle,
     seasons_ahead,
+    whole_cycles,
 )
 from forecastml.learners.stand_in import normal_quantiles
 from forecastml.learners.vectorised import VectorisedLearner
@@ -241,13 +242,33 @@ def test_a_wrong_parameter_is_told(params, told):
         Mstl().fit(Panel.of([[1.0]]), params, CONTEXT)
 
 
-def test_a_refit_equals_a_fit_where_the_model_estimates_nothing():
+def test_a_refit_keeps_the_smoothers_and_nothing_else():
     whole = Panel.of([waves(100, 0.3), waves(61, 0.3)])
-    previous = Mstl().fit(whole.before(whole.lengths - 8), {"model": "level"}, CONTEXT)
-    again = Mstl().refit(previous, whole, CONTEXT)
-    fresh = Mstl().fit(whole, {"model": "level"}, CONTEXT)
-    for name, array in fresh.memory.arrays.items():
+    early = whole.before(whole.lengths - 8)
+    params = {"model": "level", "window": 7}
+    again = Mstl().refit(Mstl().fit(early, params, CONTEXT), whole, CONTEXT)
+    for name, array in Mstl().fit(whole, params, CONTEXT).memory.arrays.items():
         np.testing.assert_array_equal(again.memory[name], array, err_msg=name)
+    chosen = Mstl().fit(early, {"model": "level"}, CONTEXT)
+    assert (chosen.memory["choice"] >= 0).tolist() == [True, False]
+    kept = Mstl().refit(chosen, whole, CONTEXT).memory["choice"]
+    assert kept[0] == chosen.memory["choice"][0]
+
+
+def test_the_oldest_values_of_long_series_make_up_whole_cycles():
+    values = np.append(waves(203), np.nan)
+    values[3:5] = np.nan
+    short = np.append(waves(40), np.full(164, np.nan))
+    lengths = np.array([204, 40])
+    chunk = Chunk.of(np.stack([values, short], axis=1), lengths, np.array([201, 40]))
+    whole = whole_cycles(chunk, 12)
+    assert whole.lengths.tolist() == [204, 40] and whole is chunk
+    whole = whole_cycles(chunk, 10)
+    assert whole.lengths.tolist() == [200, 40] and whole.known.tolist() == [199, 40]
+    np.testing.assert_array_equal(whole.values[1:, 0], chunk.values[5:, 0])
+    np.testing.assert_array_equal(whole.values[:, 1], chunk.values[:200, 1])
+    assert whole.values[0, 0] == chunk.filled[4, 0]
+    np.testing.assert_array_equal(whole.scale, chunk.scale)
 
 
 def test_series_of_different_seasons_stack():
