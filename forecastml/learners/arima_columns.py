@@ -13,7 +13,7 @@ from forecastml.learners.regressors import KnownColumns, Wave
 from forecastml.learners.vectorised import Memory, Settings
 
 #: Fewer known values than this are a random walk: there is nothing to choose by.
-SHORTEST = 6
+SHORTEST = 10
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,9 @@ def fit_chunk(chunk: Chunk, settings: ArimaSettings, context: FitContext, previo
     old = np.flatnonzero(kept[told.series])
     new = np.flatnonzero(~kept[told.series] & (chunk.known[told.series] >= SHORTEST) & told.varies)
     if len(new):
-        start = start.replaced(new, _searched(told, new, constant[told.series], start.parameters, context))
+        models = _searched(told, new, constant[told.series], start.parameters, context)
+        fine = np.isfinite(models.criterion)
+        start = start.replaced(new[fine], models.take(fine))
     if len(old):
         start = start.replaced(old, _continued(told, old, start.parameters, (chunk, columns, previous)))
     found = start

@@ -107,8 +107,8 @@ def test_arimax_equals_statsmodels_with_the_covariates_as_exog():
 
 def test_forecasts_that_explode_are_not_given_out(airline, monkeypatch):
     panel, _ = airline
-    monkeypatch.setattr("forecastml.learners.per_series.EXPLOSION", -0.49)
-    monkeypatch.setattr("forecastml.learners.per_series.ROUNDING", 0.0)
+    monkeypatch.setattr("forecastml.learners.stand_in.EXPLOSION", -0.49)
+    monkeypatch.setattr("forecastml.learners.stand_in.ROUNDING", 0.0)
     short = panel.before(np.array([9]))
     fitted = get_learner("auto_arima").fit(short, PMDARIMA, FitContext(horizon=3))
     assert fitted.status == ("its forecasts explode",)
