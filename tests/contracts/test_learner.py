@@ -19,7 +19,7 @@ from forecastml.data.schema import Frequency
 from forecastml.errors import DeadlineExceeded
 from forecastml.learners.registry import get_learner, learner_names
 from forecastml.learners.state import OK
-from forecastml.protocols import Capabilities, Facts, FitContext, Fitted, Learner, Refittable
+from forecastml.protocols import Capabilities, Combination, Facts, FitContext, Fitted, Learner, Refittable
 
 SEASON, HORIZON = 4, 5
 #: Learners that declare more seconds per item than this are tried on smaller panels.
@@ -34,7 +34,8 @@ def learner(request) -> Learner:
 
 def sized(learner: Learner, many: int, few: int) -> int:
     """How many series or examples a test affords: `few` of a learner that takes long for each series."""
-    return many if learner.capabilities.item_cost <= QUICK_ITEM else few
+    slow = learner.capabilities.item_cost > QUICK_ITEM or isinstance(learner, Combination)
+    return few if slow else many
 
 
 def with_covariates(panel: Panel, seed: int = 0) -> Panel:
