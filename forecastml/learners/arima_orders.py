@@ -132,12 +132,21 @@ class _Search:
         found = fitted(
             self.sample, series, order, started(self, series, order), (SEARCHED, self.best.criterion[series])
         )
-        # The first of the lowest, in the order of proposing.
-        rank = np.lexsort((np.arange(len(series)), found.criterion, series))
-        first = rank[np.append(True, series[rank][1:] != series[rank][:-1])] if len(rank) else rank
-        first = first[found.criterion[first] < self.best.criterion[series[first]]]
-        self.best = self.best.replaced(series[first], found.take(first))
-        return series[first]
+        criterion, better = found.criterion.copy(), np.zeros(len(self.mean), dtype=bool)
+        while True:
+            # The first of the lowest, in the order of proposing.
+            open_ = np.flatnonzero((criterion < self.best.criterion[series]) & ~better[series])
+            if not len(open_):
+                return np.flatnonzero(better)
+            rank = open_[np.lexsort((open_, criterion[open_], series[open_]))]
+            first = rank[np.append(True, series[rank][1:] != series[rank][:-1])]
+            criterion[first] = np.inf
+            # Only its maximum tells whether a root comes to lie on the unit circle: then the next one has its turn.
+            start = found.parameters[:, first]
+            final = fitted(self.sample, series[first], order[:, first], start, (FINISHED, np.inf))
+            held = final.criterion < self.best.criterion[series[first]]
+            self.best = self.best.replaced(series[first[held]], final.take(held))
+            better[series[first[held]]] = True
 
 
 def started(search: _Search, series: np.ndarray, order: np.ndarray) -> np.ndarray:
