@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecastml.budget import Deadline
-from forecastml.kernels.arma_fit import CONSTANT, MOST, PARTS, Fits, Sample, Stop, maximised, well_inside
+from forecastml.kernels.arma_fit import CONSTANT, MOST, PARTS, Fits, Sample, Stop, maximised, partial, well_inside
 
 #: Roots nearer to the unit circle are rejected (Hyndman and Khandakar 2008).
 MARGIN = 0.01
 #: A candidate's fit ends when a round gains less of -2 log likelihood; the AICc need not be known better.
-SEARCHED, FINISHED, REFITTED = Stop(12, 0.05), Stop(40, 1e-5), Stop(8, 1e-3)
+SEARCHED, DECIDED, FINISHED, REFITTED = Stop(12, 0.05), Stop(25, 1e-3), Stop(40, 1e-5), Stop(8, 1e-3)
+#: A model with a partial autocorrelation beyond this may have a root that is on its way to the unit circle.
+NEAR = 0.75
 #: Turns of the search at most; few series need as many.
 TURNS = 12
 #: Where parameters begin that a model did not have before it.
@@ -132,21 +134,18 @@ class _Search:
         found = fitted(
             self.sample, series, order, started(self, series, order), (SEARCHED, self.best.criterion[series])
         )
-        criterion, better = found.criterion.copy(), np.zeros(len(self.mean), dtype=bool)
-        while True:
-            # The first of the lowest, in the order of proposing.
-            open_ = np.flatnonzero((criterion < self.best.criterion[series]) & ~better[series])
-            if not len(open_):
-                return np.flatnonzero(better)
-            rank = open_[np.lexsort((open_, criterion[open_], series[open_]))]
-            first = rank[np.append(True, series[rank][1:] != series[rank][:-1])]
-            criterion[first] = np.inf
-            # Only its maximum tells whether a root comes to lie on the unit circle: then the next one has its turn.
-            start = found.parameters[:, first]
-            final = fitted(self.sample, series[first], order[:, first], start, (FINISHED, np.inf))
-            held = final.criterion < self.best.criterion[series[first]]
-            self.best = self.best.replaced(series[first[held]], final.take(held))
-            better[series[first[held]]] = True
+        # Only the maximum tells whether a root comes to lie on the unit circle.
+        near = np.abs(partial(found.parameters[:CONSTANT])).max(axis=0) > NEAR
+        doubtful = np.flatnonzero(near & (found.criterion < self.best.criterion[series]))
+        start = found.parameters[:, doubtful]
+        final = fitted(self.sample, series[doubtful], order[:, doubtful], start, (DECIDED, np.inf))
+        found = found.replaced(doubtful, final)
+        # The first of the lowest, in the order of proposing.
+        rank = np.lexsort((np.arange(len(series)), found.criterion, series))
+        first = rank[np.append(True, series[rank][1:] != series[rank][:-1])] if len(rank) else rank
+        first = first[found.criterion[first] < self.best.criterion[series[first]]]
+        self.best = self.best.replaced(series[first], found.take(first))
+        return series[first]
 
 
 def started(search: _Search, series: np.ndarray, order: np.ndarray) -> np.ndarray:
