@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecastml.budget import Deadline
-from forecastml.kernels.arma_fit import CONSTANT, MOST, PARTS, Fits, Sample, Stop, maximised, well_inside
+from forecastml.kernels.arma_fit import CONSTANT, MOST, PARTS, Fits, Sample, Stop, maximised, partial, well_inside
 
 #: Roots nearer to the unit circle are rejected (Hyndman and Khandakar 2008).
 MARGIN = 0.01
 #: A candidate's fit ends when a round gains less of -2 log likelihood; the AICc need not be known better.
-SEARCHED, FINISHED, REFITTED = Stop(12, 0.05), Stop(40, 1e-5), Stop(8, 1e-3)
+SEARCHED, DECIDED, FINISHED, REFITTED = Stop(12, 0.05), Stop(25, 1e-3), Stop(40, 1e-5), Stop(8, 1e-3)
+#: A model with a partial autocorrelation beyond this may have a root that is on its way to the unit circle.
+NEAR = 0.75
 #: Turns of the search at most; few series need as many.
 TURNS = 12
 #: Where parameters begin that a model did not have before it.
@@ -132,6 +134,12 @@ class _Search:
         found = fitted(
             self.sample, series, order, started(self, series, order), (SEARCHED, self.best.criterion[series])
         )
+        # Only the maximum tells whether a root comes to lie on the unit circle.
+        near = np.abs(partial(found.parameters[:CONSTANT])).max(axis=0) > NEAR
+        doubtful = np.flatnonzero(near & (found.criterion < self.best.criterion[series]))
+        start = found.parameters[:, doubtful]
+        final = fitted(self.sample, series[doubtful], order[:, doubtful], start, (DECIDED, np.inf))
+        found = found.replaced(doubtful, final)
         # The first of the lowest, in the order of proposing.
         rank = np.lexsort((np.arange(len(series)), found.criterion, series))
         first = rank[np.append(True, series[rank][1:] != series[rank][:-1])] if len(rank) else rank
