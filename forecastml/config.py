@@ -87,8 +87,9 @@ class Config:
     learners: names in the order of trial; per_learner: how many parameter sets of each; folds, few_series_folds: at
     most so many where the task says "auto", with many and with few series; prune: a candidate stops between folds once
     its mean loss exceeds this multiple of the best; patience: seconds that one candidate may need by its learner's
-    declared cost per series, when there is no limit of time; share: of the time, when there is one (neither holds for
-    learners allowed by name); budget: limits of time and trials; greedy: the ensemble's settings; scope: "group"
+    declared cost per series (if that is above 0.1), when there is no limit of time; share: of the time, when there is
+    one (neither holds for learners allowed by name); budget: limits of time and trials; greedy: the ensemble's
+    settings; scope: "group"
     (weights per group, shrunk towards the pooled ones) or "global" (one set of weights); round_size: candidates asked
     at a time; workers: processes that evaluate candidates; threads: for a learner, when workers is 1 (more than one
     may stall where other programs keep the cores busy); insisted: what was allowed by name, and is tried even where the

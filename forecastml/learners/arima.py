@@ -16,11 +16,11 @@ import numpy as np
 from forecastml.data.panel import Panel
 from forecastml.errors import ConfigError
 from forecastml.kernels.arima import followed, projected, variances
-from forecastml.learners import arima_pmdarima
+from forecastml.learners import pmdarima_engine
 from forecastml.learners.arima_columns import ArimaSettings
-from forecastml.learners.arima_pmdarima import ArimaForecaster
 from forecastml.learners.arima_regression import by_series, fit_chunk, process, remembered, state
 from forecastml.learners.chunks import Chunk
+from forecastml.learners.pmdarima_engine import ArimaForecaster
 from forecastml.learners.regressors import KnownColumns, divided, grid_positions
 from forecastml.learners.stand_in import normal_quantiles
 from forecastml.learners.vectorised import Memory, Settings, VectorisedForecaster, VectorisedLearner
@@ -39,7 +39,7 @@ class AutoArima(VectorisedLearner):
     """
 
     name = "auto_arima"
-    capabilities = Capabilities(missing=True, quantiles=True, cost=0.3, item_cost=0.03)
+    capabilities = Capabilities(missing=True, quantiles=True, cost=0.3, item_cost=0.05)
     settings_type = ArimaSettings
 
     def space(self, facts: Facts) -> Sequence[Params]:
@@ -61,7 +61,7 @@ class AutoArima(VectorisedLearner):
         if engine not in ENGINES:
             raise ConfigError(f"{self.name}: engine is {engine!r}; give one of {', '.join(ENGINES)}")
         if engine == "pmdarima":
-            return arima_pmdarima.fit(train, context.seasons, self._known(train), context)
+            return pmdarima_engine.fit(train, context.seasons, self._known(train), context)
         return self._fit(train, self._settings(train, context), context, None)
 
     def refit(
@@ -69,7 +69,7 @@ class AutoArima(VectorisedLearner):
     ) -> VectorisedForecaster | ArimaForecaster:
         """Estimate the parameters anew, from the earlier ones on; order, harmonics and columns stay."""
         if isinstance(previous, ArimaForecaster):
-            return arima_pmdarima.refit(previous, train, context)
+            return pmdarima_engine.refit(previous, train, context)
         return super().refit(previous, train, context)
 
     def restore(
@@ -77,7 +77,7 @@ class AutoArima(VectorisedLearner):
     ) -> VectorisedForecaster | ArimaForecaster:
         """The inverse of `state`, of either engine."""
         if "layout" in values:
-            return arima_pmdarima.restore(arrays, values)
+            return pmdarima_engine.restore(arrays, values)
         return super().restore(arrays, values)
 
     def drivers(

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecastml.kernels.arima import EXTRA
-from forecastml.learners.arima_estimation import Choice, chosen_columns
 from forecastml.learners.chunks import Chunk
-from forecastml.learners.regressors import KnownColumns, Wave
+from forecastml.learners.regressors import Choice, KnownColumns, Wave, chosen_columns
 from forecastml.learners.vectorised import Memory, Settings
 
 #: Fewer known values than this are a random walk: there is nothing to choose by.

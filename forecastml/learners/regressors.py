@@ -17,7 +17,8 @@ MOST_LEVELS = 12
 VALUES_PER_COLUMN = 6
 #: Days of a year, leap years included.
 YEAR = 365.25
-
+#: A series, or a column once others are taken out, that varies less than this does not vary.
+FLAT = 1e-9
 
 #: Longest season that is part of an ARIMA; its state grows with the season.
 LONGEST_EXACT = 12
@@ -108,3 +109,51 @@ def grid_positions(panel: Panel, series: int, rows: int) -> np.ndarray:
     if panel.tz is not None and panel.frequency.unit == "microsecond":
         ordinals = to_local(to_times(ordinals, panel.frequency), panel.tz).astype(np.int64)
     return ordinals / panel.frequency.step
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Columns of a regression to choose from: (first column, harmonics) of each wave, and those of known covariates."""
+
+    waves: tuple[tuple[int, int], ...] = ()
+    known: range = range(0)
+
+
+def chosen_columns(y: np.ndarray, x: np.ndarray, known: int, choice: Choice) -> list[int]:
+    """Columns of x that are used, without the first: harmonics by AICc, known covariates that say something new.
+
+    The AICc is that of a regression which has two earlier values of the series beside the columns: they stand for the
+    ARMA errors, without which any number of harmonics looks significant.
+    """
+    base = np.column_stack([np.ones(len(y) - 2), np.arange(len(y) - 2) / len(y), y[1:-1], y[:-2]])
+    chosen: list[int] = []
+    for first, harmonics in choice.waves:
+        numbers = sorted({min(k, harmonics) for k in HARMONICS})
+        options = [chosen, *([*chosen, *range(first, first + 2 * k)] for k in numbers)]
+        criteria = [_aicc(y[2:], np.column_stack([base, x[2:, option]]), known - 2) for option in options]
+        chosen = options[int(np.argmin(criteria))]
+    room = known // VALUES_PER_COLUMN
+    for column in choice.known:
+        if len(chosen) < room and _says_something_new(x, chosen, column):
+            chosen = [*chosen, column]
+    return chosen
+
+
+def _aicc(y: np.ndarray, x: np.ndarray, known: int) -> float:
+    """AICc of a linear regression; inf when it has too many columns."""
+    k = x.shape[1] + 1
+    if known - k - 1 < 1:
+        return np.inf
+    rest = y - x @ np.linalg.lstsq(x, y, rcond=1e-10)[0]
+    return known * np.log(max(np.mean(np.square(rest)), FLAT**2)) + 2 * k + 2 * k * (k + 1) / (known - k - 1)
+
+
+def _says_something_new(x: np.ndarray, chosen: list[int], column: int) -> bool:
+    """Whether the column is neither constant nor a sum of chosen ones, of time and of a constant."""
+    values = x[:, column] - x[:, column].mean()
+    size = np.sqrt(np.mean(np.square(values)))
+    if size <= FLAT:
+        return False
+    others = np.column_stack([np.ones(len(x)), np.arange(len(x)) / len(x), x[:, chosen]])
+    rest = values - others @ np.linalg.lstsq(others, values, rcond=1e-10)[0]
+    return bool(np.sqrt(np.mean(np.square(rest))) > 1e-6 * size)

@@ -17,6 +17,9 @@ from forecastml.search.combination import combined_outcome, combined_trial
 from forecastml.search.evaluate import Evaluation, Outcome, Refit, Work, describe, evaluate, refit, with_deadline
 from forecastml.search.trial import FAILED, INTERRUPT, OK, SKIPPED, TIMED_OUT, Trial, usable
 
+#: A candidate that takes no more seconds than this for each item is never left out for want of patience.
+QUICK_ITEM = 0.1
+
 T = TypeVar("T")
 R = TypeVar("R")
 #: A refit on all rows is this much dearer than the last fold.
@@ -68,7 +71,8 @@ class Plan:
 
     round_size: candidates asked at a time, the same for every number of workers; learners: name -> learner; size,
     items: of the training data, for estimates of cost; patience: the most seconds that a candidate may take by its
-    learner's declared cost per item, share: the most of the time of a limited run (None: no such limit).
+    learner's declared cost per item, if that is above `QUICK_ITEM`; share: the most of the time of a limited run (None:
+    no such limit).
     """
 
     strategy: Strategy
@@ -222,12 +226,14 @@ def _left_out(
     allowed = min(deadline.remaining, budget.trial_seconds or math.inf)
     if needed > allowed:
         return f"budget: needs about {4 * needed:.0f} s by its declared cost, {allowed:.0f} s are left"
-    needed = learner.capabilities.item_cost * plan.items * fits(learner, folds)
+    each = learner.capabilities.item_cost * fits(learner, folds)
+    needed = each * plan.items
     if budget.seconds is not None:
         allowed = min(allowed, (plan.share or 1.0) * budget.seconds)
         remedy = "give more time"
     else:
-        allowed = min(allowed, math.inf if plan.patience is None else plan.patience)
+        patience = math.inf if plan.patience is None or each <= QUICK_ITEM else plan.patience
+        allowed = min(allowed, patience)
         remedy = f"allow {learner.name} by name, or give a time limit"
     if needed > allowed:
         return f"budget: needs about {needed:.0f} s by its declared cost, {allowed:.0f} s are its share; {remedy}"

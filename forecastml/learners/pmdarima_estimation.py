@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from forecastml.learners.regressors import HARMONICS, VALUES_PER_COLUMN
+from forecastml.learners.regressors import FLAT, Choice, chosen_columns
 
 #: Orders that the search may reach.
 MOST_AR, MOST_MA, MOST_SEASONAL, MOST_TERMS = 3, 3, 1, 5
@@ -29,8 +29,6 @@ VALUES_PER_TERM = 8
 TURNS = 2
 #: Fewer known values than this are a random walk: there is nothing to choose an order by.
 SHORTEST = 10
-#: A differenced series, or a column once others are taken out, that varies less than this does not vary.
-FLAT = 1e-9
 #: Below this share of known differences the gaps are bridged before differencing.
 ENOUGH_DIFFERENCES = 0.5
 
@@ -77,14 +75,6 @@ class Order:
 
         seasonal = (self.seasonal_p, self.seasonal_d, self.seasonal_q, self.season if self.season > 1 else 0)
         return SARIMAX(errors, order=(self.p, self.d, self.q), seasonal_order=seasonal, concentrate_scale=True)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Columns of a regression to choose from: (first column, harmonics) of each wave, and those of known covariates."""
-
-    waves: tuple[tuple[int, int], ...] = ()
-    known: range = range(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,43 +239,3 @@ def _seasonal_differences(y: np.ndarray, season: int) -> int:
         return int(nsdiffs(y, m=season, max_D=1, test="ocsb"))
     except ValueError:
         return 0
-
-
-def chosen_columns(y: np.ndarray, x: np.ndarray, known: int, choice: Choice) -> list[int]:
-    """Columns of x that are used, without the first: harmonics by AICc, known covariates that say something new.
-
-    The AICc is that of a regression which has two earlier values of the series beside the columns: they stand for the
-    ARMA errors, without which any number of harmonics looks significant.
-    """
-    base = np.column_stack([np.ones(len(y) - 2), np.arange(len(y) - 2) / len(y), y[1:-1], y[:-2]])
-    chosen: list[int] = []
-    for first, harmonics in choice.waves:
-        numbers = sorted({min(k, harmonics) for k in HARMONICS})
-        options = [chosen, *([*chosen, *range(first, first + 2 * k)] for k in numbers)]
-        criteria = [_aicc(y[2:], np.column_stack([base, x[2:, option]]), known - 2) for option in options]
-        chosen = options[int(np.argmin(criteria))]
-    room = known // VALUES_PER_COLUMN
-    for column in choice.known:
-        if len(chosen) < room and _says_something_new(x, chosen, column):
-            chosen = [*chosen, column]
-    return chosen
-
-
-def _aicc(y: np.ndarray, x: np.ndarray, known: int) -> float:
-    """AICc of a linear regression; inf when it has too many columns."""
-    k = x.shape[1] + 1
-    if known - k - 1 < 1:
-        return np.inf
-    rest = y - x @ np.linalg.lstsq(x, y, rcond=1e-10)[0]
-    return known * np.log(max(np.mean(np.square(rest)), FLAT**2)) + 2 * k + 2 * k * (k + 1) / (known - k - 1)
-
-
-def _says_something_new(x: np.ndarray, chosen: list[int], column: int) -> bool:
-    """Whether the column is neither constant nor a sum of chosen ones, of time and of a constant."""
-    values = x[:, column] - x[:, column].mean()
-    size = np.sqrt(np.mean(np.square(values)))
-    if size <= FLAT:
-        return False
-    others = np.column_stack([np.ones(len(x)), np.arange(len(x)) / len(x), x[:, chosen]])
-    rest = values - others @ np.linalg.lstsq(others, values, rcond=1e-10)[0]
-    return bool(np.sqrt(np.mean(np.square(rest))) > 1e-6 * size)

@@ -15,16 +15,15 @@ import numpy as np
 
 from forecastml.data.panel import Panel, extent
 from forecastml.errors import ConfigError
-from forecastml.learners.arima_estimation import (
-    Choice,
+from forecastml.learners.per_series import Failure, exploded, fit_each, quiet_and_single_threaded
+from forecastml.learners.pmdarima_estimation import (
     Estimate,
     Order,
     drift_column,
     estimate,
     reestimate,
 )
-from forecastml.learners.per_series import Failure, exploded, fit_each, quiet_and_single_threaded
-from forecastml.learners.regressors import KnownColumns, Wave, divided, grid_positions
+from forecastml.learners.regressors import Choice, KnownColumns, Wave, divided, grid_positions
 from forecastml.learners.state import OK, SeriesArrays
 from forecastml.protocols import FitContext, Prediction
 

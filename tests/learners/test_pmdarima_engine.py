@@ -7,8 +7,8 @@ import pytest
 
 from forecastml.data.panel import Panel
 from forecastml.errors import ConfigError
-from forecastml.learners.arima_estimation import Order
-from forecastml.learners.arima_pmdarima import ArimaForecaster, Layout
+from forecastml.learners.pmdarima_engine import ArimaForecaster, Layout
+from forecastml.learners.pmdarima_estimation import Order
 from forecastml.learners.registry import get_learner
 from forecastml.learners.regressors import KnownColumns, divided
 from forecastml.protocols import FitContext
