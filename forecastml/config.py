@@ -9,7 +9,7 @@ from typing import Any
 from forecastml.budget import Budget
 from forecastml.data.schema import names
 from forecastml.errors import ConfigError
-from forecastml.learners.registry import check_names, get_learner, named
+from forecastml.learners.registry import check_names, checked, get_learner, named
 from forecastml.protocols import Candidate, Combination, Facts, Params
 from forecastml.search.ensemble import Greedy
 
@@ -87,7 +87,7 @@ class Config:
     learners: names in the order of trial; per_learner: how many parameter sets of each; folds, few_series_folds: at
     most so many where the task says "auto", with many and with few series; prune: a candidate stops between folds once
     its mean loss exceeds this multiple of the best; patience: seconds that one candidate may need by its learner's
-    declared cost per series (if that is above 0.1), when there is no limit of time; share: of the time, when there is
+    declared cost per series (if that is above 0.2), when there is no limit of time; share: of the time, when there is
     one (neither holds for learners allowed by name); budget: limits of time and trials; greedy: the ensemble's
     settings; scope: "group"
     (weights per group, shrunk towards the pooled ones) or "global" (one set of weights); round_size: candidates asked
@@ -123,7 +123,7 @@ class Config:
         if name not in PRESETS:
             raise ConfigError(f"preset {name!r} is unknown; use {', '.join(PRESETS)}")
         limits = {key: choices.pop(key) for key in Budget.__dataclass_fields__ if key in choices}
-        allow = tuple(named(text) for text in names(choices.pop("allow", ())))
+        allow = tuple(checked(named(text)) for text in names(choices.pop("allow", ())))
         block = check_names(names(choices.pop("block", ())))
         unknown = set(choices) - set(cls.__dataclass_fields__)
         if unknown:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from forecastml.model import FittedModel
 
 HORIZON = 28
-#: Prophet would take most of the time and, with so many other series to learn from, get no weight.
-BLOCK = ("prophet",)
+#: They would take most of the time and, with so many other series to learn from, get no weight.
+BLOCK = ("prophet", "auto_arima", "arimax")
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,8 @@ from forecastml.splits import Holdout, KFold, RollingOrigin
 
 #: From so many rows on, one part held out tells enough.
 HOLDOUT_ROWS = 20_000
+#: Seasons of up to so many horizons are to be seen whole by the folds.
+SPANNED = 10
 #: 0.1, 0.2, ..., 0.9
 DECILES = tuple(round(0.1 * k, 1) for k in range(1, 10))
 
@@ -157,7 +159,7 @@ class Forecasting:
 
     def cut(self, data: Panel, most_folds: Callable[[int], int]) -> Cut:
         """Rolling origins with every "auto" made explicit, and the seasons."""
-        splitter = self.splitter(data, most_folds(len(data)))
+        splitter = self.splitter(data, self._spanning(data, most_folds(len(data))))
         folds = tuple(splitter.folds(data))
         seasons = self.seasons(data, folds)
         primary = seasons[0] if seasons else 1
@@ -196,6 +198,14 @@ class Forecasting:
             season_length=season[0],
         )
         return rolling.resolve(panel)
+
+    def _spanning(self, panel: Panel, folds: int) -> int:
+        """Up to twice as many folds where those would see a part of a season only, a Friday and no Sunday."""
+        from forecastml.data.calendar import natural_seasons
+
+        seasons = self.season or natural_seasons(panel.frequency)
+        near = [-(-season // self.horizon) for season in seasons if season <= SPANNED * self.horizon]
+        return max(folds, min(max(near, default=1), 2 * folds))
 
     def seasons(self, panel: Panel, folds: Sequence[Fold]) -> tuple[int, ...]:
         """Season lengths: the user's, or those that the earliest training window supports, primary first."""

@@ -39,6 +39,7 @@ CODES = {
     "stale": "Every series is up to date",
     "constant": "Series vary",
     "all_zero": "Series are not all zero",
+    "mostly_zero": "Series are not mostly zero",
     "negative": "Counts are not negative",
     "short": "Series are long enough to compare models",
     "level_shift": "Levels hold",

@@ -28,13 +28,14 @@ NAMED = 5
 def diagnose(panel: Panel, horizon: int) -> tuple[Finding, ...]:
     """What looks wrong in a panel: alerts, at most one per code and column; nothing is changed.
 
-    horizon: steps to forecast. Codes: constant, all_zero, negative, short, level_shift, outliers, covariate_missing,
+    horizon: steps to forecast. Codes: constant, all_zero, mostly_zero, negative, short, level_shift, outliers, covariate_missing,
     covariate_constant, leak, clock_change. Messages name the first series concerned, and remedies what to do.
     """
     if not len(panel):
         return ()
     return (
         *_constant(panel),
+        *_mostly_zero(panel),
         *_negative(panel),
         *_short(panel, horizon),
         *_breaks(panel),
@@ -84,6 +85,18 @@ def _constant(panel: Panel) -> Iterator[Finding]:
         remedy = "leave them out if they are closed or not yet open; otherwise the forecast is zero"
         what = f"{target!r} is zero throughout in {len(zero)} series: {{}}"
         yield _alert(panel, "all_zero", target, (zero, ()), what, remedy)
+
+
+def _mostly_zero(panel: Panel) -> Iterator[Finding]:
+    low, high = extent(panel)
+    zeros, known = _counts(panel, panel.target == 0), _counts(panel, ~np.isnan(panel.target))
+    series = np.flatnonzero((2 * zeros > known) & (low < high))
+    if len(series):
+        target = panel.schema.target
+        remedy = "absolute errors are smallest for forecasts of 0 there: to forecast means, judge by rmsse or wql"
+        yield _alert(
+            panel, "mostly_zero", target, (series, ()), f"{target!r} is mostly 0 in {len(series)} series: {{}}", remedy
+        )
 
 
 def _negative(panel: Panel) -> Iterator[Finding]:

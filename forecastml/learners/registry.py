@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from forecastml.data.panel import Panel
 from forecastml.errors import ConfigError
-from forecastml.protocols import Candidate, Learner
+from forecastml.protocols import Candidate, FitContext, Learner
 
 #: name -> "module:class"; the module is imported when the learner is first used.
 BUILT_IN = {
@@ -102,8 +103,19 @@ def named(text: str) -> Candidate:
     return Candidate(name, params)
 
 
+def checked(candidate: Candidate) -> Candidate:
+    """The candidate, or `ConfigError` when its parameters are not those of its learner (of the built-in ones of series,
+    which can fit the shortest of them)."""
+    learner = get_learner(candidate.learner)
+    if candidate.params and candidate.learner in BUILT_IN and "forecasting" in learner.capabilities.tasks:
+        learner.fit(Panel.of([[1.0, 2.0, 1.0]]), candidate.params, FitContext())
+    return candidate
+
+
 def _value(text: str) -> Any:
-    """A number, a list, a truth value or None as Python writes them; any other text as it is."""
+    """A number, a list, a truth value or None as Python writes them; any other text as it is, in lists too."""
+    if text.startswith("[") and text.endswith("]"):
+        return [_value(part.strip()) for part in text[1:-1].split(",") if part.strip()]
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

@@ -40,8 +40,8 @@ class Settings:
             if key not in known:
                 raise ConfigError(f"{name} has no parameter {key!r}; it has {', '.join(known)}")
         season = params.get("season_length", (*context.seasons, 1)[0])
-        if season != int(season) or season < 1:
-            raise ConfigError(f"{name}: season_length is {season}; give a whole number, 1 for none")
+        if not isinstance(season, int | float | np.number) or season != int(season) or season < 1:
+            raise ConfigError(f"{name}: season_length is {season!r}; give a whole number, 1 for none")
         return cls(**{**params, "season_length": int(season)})
 
 

@@ -20,6 +20,8 @@ from forecastml.protocols import Truth
 ENOUGH = 20
 #: Levels at which the pool is kept.
 GRID = np.round(np.arange(1, 200) / 200, 3)
+#: Errors up to this share of the in-sample scale are none.
+EXACT = 1e-9
 #: An item's own mean error counts folds / (folds + PRIOR_FOLDS); the rest is its in-sample scale.
 PRIOR_FOLDS = 2.0
 
@@ -163,10 +165,14 @@ def fit_pool(cube: np.ndarray, in_sample: np.ndarray, window: int) -> Pool:
     item's own surprise widens the pool instead of being divided away.
     """
     relative = np.abs(cube.astype(float)) / in_sample[:, :, None]
+    # An item that is always foretold exactly (a constant) has nothing to say of the others' errors.
+    dull = np.fmax.reduce(np.fmax.reduce(relative, axis=2), axis=1) <= EXACT if cube.size else np.zeros(len(cube), bool)
+    relative = np.where(dull[:, None, None], np.nan, relative)
     present = ~np.isnan(relative)
     steps = cube.shape[2]
     if not present.any():
         return Pool(np.ones(steps), 1.0, np.tile(normal_quantile(GRID), (steps, 1)))
+    cube = np.where(dull[:, None, None], np.nan, cube)
     # Sorted before they are added, so that the order of the items does not change a bit.
     ordered = np.sort(np.where(present, relative, 0.0).reshape(-1, steps), axis=0)
     by_step = ordered.sum(axis=0) / np.maximum(present.sum(axis=(0, 1)), 1)

@@ -18,7 +18,7 @@ from forecastml.search.evaluate import Evaluation, Outcome, Refit, Work, describ
 from forecastml.search.trial import FAILED, INTERRUPT, OK, SKIPPED, TIMED_OUT, Trial, usable
 
 #: A candidate that takes no more seconds than this for each item is never left out for want of patience.
-QUICK_ITEM = 0.1
+QUICK_ITEM = 0.2
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -226,7 +226,7 @@ def _left_out(
     allowed = min(deadline.remaining, budget.trial_seconds or math.inf)
     if needed > allowed:
         return f"budget: needs about {4 * needed:.0f} s by its declared cost, {allowed:.0f} s are left"
-    each = learner.capabilities.item_cost * fits(learner, folds)
+    each = _item_cost(learner, plan) * fits(learner, folds)
     needed = each * plan.items
     if budget.seconds is not None:
         allowed = min(allowed, (plan.share or 1.0) * budget.seconds)
@@ -238,6 +238,12 @@ def _left_out(
     if needed > allowed:
         return f"budget: needs about {needed:.0f} s by its declared cost, {allowed:.0f} s are its share; {remedy}"
     return ""
+
+
+def _item_cost(learner: Learner, plan: Plan) -> float:
+    """Seconds of a fit of an item of usual length; 0 for learners that declare no cost per item."""
+    declared = learner.capabilities
+    return declared.item_cost and declared.item_cost + declared.cost * plan.size / max(plan.items, 1) / 1000
 
 
 def fits(learner: Learner, folds: int) -> float:
