@@ -232,7 +232,7 @@ def leaderboard_rows(problem: Problem, log: Sequence[Trial], choice: Choice | No
     """What the model keeps of its trials, the ensemble first."""
     items, finished = len(problem.data), completion(problem)
     rows = {trial.candidate.name: trial_row(trial, items) for trial in log}
-    for candidate in problem.candidates:
+    for candidate in () if problem.cut.folds else problem.candidates:
         reason = "no series is long enough for a fold" if problem.data.separable else "too few rows for a fold"
         rows.setdefault(candidate.name, LogRow(candidate.name, "skipped", error=reason, items=items))
     if choice is None:

@@ -133,7 +133,9 @@ class Config:
             config = replace(config, budget=replace(config.budget, **limits))
         if allow:
             # Who names a learner wants it, whatever it costs.
-            learners = tuple(dict.fromkeys(candidate.learner for candidate in allow))
+            learners = dict.fromkeys(candidate.learner for candidate in allow)
+            # A combination comes after what it is made of.
+            learners = tuple(sorted(learners, key=lambda name: isinstance(get_learner(name), Combination)))
             limits = {"patience": choices.get("patience"), "share": choices.get("share")}
             config = replace(config, learners=learners, insisted=allow, **limits)
         return replace(config, learners=tuple(name for name in config.learners if name not in block))
@@ -157,18 +159,18 @@ class Config:
         for name in self.learners:
             learner = get_learner(name)
             if facts.task in learner.capabilities.tasks and facts.longest >= learner.capabilities.minimum_length:
-                chosen += [Candidate(name, dict(params)) for params in self._space(name, facts, chosen)]
+                chosen += [Candidate(name, dict(params)) for params in self._space(name, facts)]
         return tuple(chosen)
 
-    def _space(self, name: str, facts: Facts, chosen: Sequence[Candidate]) -> Sequence[Params]:
+    def _space(self, name: str, facts: Facts) -> Sequence[Params]:
         """Parameter sets of a learner: those insisted on, else the first ones of its own."""
         learner = get_learner(name)
         given = [candidate.params for candidate in self.insisted if candidate.learner == name]
         if any(given):
             return given
         if isinstance(learner, Combination):
-            made_of = learner.among([candidate.learner for candidate in chosen])
-            return [] if made_of is None else [made_of]
+            made_of = learner.among(self.learners, {})
+            return given if made_of is None else [made_of]
         limit = len(facts.seasons) if name in BASELINES else self.per_learner
         return learner.space(facts)[: max(limit, 1)] or given
 

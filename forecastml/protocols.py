@@ -275,8 +275,8 @@ class Combination(Protocol):
         """The candidates that it is made of."""
         ...
 
-    def among(self, learners: Sequence[str]) -> Params | None:
-        """Its parameters when only these learners are in use; None when too few of its parts are."""
+    def among(self, learners: Sequence[str], params: Params) -> Params | None:
+        """Its parameters with those of its parts alone that are among these learners; None when they are too few."""
         ...
 
     def combined(self, values: np.ndarray) -> np.ndarray:

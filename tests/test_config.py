@@ -69,6 +69,18 @@ def test_a_learner_for_intermittent_demand_is_tried_where_there_is_some_or_by_na
     assert tried(allow="sba") == ["sba"]
 
 
+@pytest.mark.parametrize(
+    "text", ["theta(season=12)", "theta(season_length=twelve)", "auto_arima(engine=pmdarma)", "mstl(model=exponential)"]
+)
+def test_a_wrong_parameter_is_refused_at_once(text):
+    with pytest.raises(ConfigError, match=text.partition("(")[0]):
+        fm.Config.preset("fast", allow=text)
+
+
+def test_lists_need_no_quotes():
+    assert named("median(of=[theta, ces, mstl])").params == {"of": ["theta", "ces", "mstl"]}
+
+
 def test_a_median_is_of_what_is_in_use():
     assert "median" in tried()
     assert "median(of=['exponential_smoothing', 'ces', 'mstl'])" in tried(

@@ -49,6 +49,7 @@ LAYERS = {
     "forecastml.plot": 6,
     "forecastml.demo": 6,
     "forecastml.cli": 6,
+    "forecastml.__main__": 6,
     "forecastml.cli_options": 6,
     "forecastml.cli_output": 6,
     "forecastml.datasets": 6,

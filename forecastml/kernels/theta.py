@@ -253,7 +253,7 @@ def _moments(
                 here = unknown[t, :n]
                 np.copyto(error, 0.0, where=here)
                 counted = np.where(here, 0.0, drift), np.where(here, 0.0, pull)
-                held = memory + alpha * drift, pull.copy()
+                held = memory + alpha * (drift - memory), pull.copy()
             if t >= SKIPPED:
                 _count(total, (error, *counted), part)
             np.multiply(error, alpha, out=error)

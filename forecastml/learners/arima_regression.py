@@ -62,7 +62,11 @@ def fit_chunk(chunk: Chunk, settings: ArimaSettings, context: FitContext, previo
     previous: of an earlier cutoff; what was searched then keeps its order and columns.
     """
     columns = Regressors.of(chunk, settings, previous)
-    kept = np.zeros(len(chunk), dtype=bool) if previous is None else previous["searched"] > 0
+    kept = np.zeros(len(chunk), dtype=bool)
+    if previous is not None:
+        # After a long gap the window may begin anew, and hold too little for the differences that were chosen before.
+        lost = previous["order"][:, 5] + previous["order"][:, 6] * settings.season_length
+        kept = (previous["searched"] > 0) & (chunk.known - lost >= SHORTEST)
     d, seasonal_d = _differences(chunk, columns, settings.season_length)
     if previous is not None:
         d = np.where(kept, previous["order"][:, 5], d).astype(np.int64)
@@ -103,7 +107,7 @@ def _differences(chunk: Chunk, columns: Regressors, season: int) -> tuple[np.nda
             rest = differenced(plain[: lengths[0], alike], 0, seasonally, season)
             d[alike] = differences(rest, lengths - seasonally * season, EXTRA)
     short = chunk.known < SHORTEST
-    return np.where(short, np.minimum(chunk.lengths - 1, 1), d), np.where(short, 0, seasonal_d)
+    return np.where(short, 1, d), np.where(short, 0, seasonal_d)
 
 
 def _begun(told: Differenced, constant: np.ndarray, used: np.ndarray) -> Models:

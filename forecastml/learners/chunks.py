@@ -30,7 +30,8 @@ class Chunk:
     @classmethod
     def of(cls, values: np.ndarray, lengths: np.ndarray, known: np.ndarray, drivers: np.ndarray | None = None) -> Chunk:
         """values: float64 (time, series) as they are."""
-        scale = np.ldexp(1.0, np.frexp(np.fmax.reduce(np.abs(values), axis=0))[1])
+        # The next power of two above the largest numbers is infinite.
+        scale = np.ldexp(1.0, np.minimum(np.frexp(np.fmax.reduce(np.abs(values), axis=0))[1], 1023))
         return cls(values / scale, lengths, known, scale, drivers)
 
     @classmethod

@@ -184,10 +184,12 @@ class _Aggregated(_Intermittent):
         for k, size in enumerate(sizes):
             at = np.flatnonzero(size)
             sums, counts = buckets(np.ascontiguousarray(values[:, at]), lengths[at], size[at])
-            old = None if previous is None or k >= previous["weight"].shape[1] else previous["weight"][at, k]
-            if old is not None:
-                # A level that the earlier cutoff did not have begins in the middle.
-                old = np.where(np.isnan(old), 0.5 * (WEIGHTS[0] + WEIGHTS[1]), old)
+            old = None
+            if previous is not None:
+                # A level that the earlier cutoff did not have begins in the middle, and so does one that none of the
+                # series had.
+                had = previous["weight"][at, k] if k < previous["weight"].shape[1] else np.full(len(at), np.nan)
+                old = np.where(np.isnan(had), 0.5 * (WEIGHTS[0] + WEIGHTS[1]), had)
             total[k, at], weight[k, at] = best_smoothed(sums, counts, (low[at], high[at]), old)
         bucket = np.where(sizes > 0, sizes, np.nan).T.copy()
         states = {"total": total.T.copy(), "part": np.zeros(bucket.shape), "since": np.zeros(len(lengths))}

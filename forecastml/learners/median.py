@@ -87,22 +87,24 @@ class Median:
         return [{}]
 
     def parts(self, params: Params) -> tuple[Candidate, ...]:
-        """The learners by their defaults; `ConfigError` for unknown parameters and unknown learners."""
+        """The learners by their defaults; `ConfigError` for unknown parameters, and for learners that do not suit."""
         unknown = sorted(set(params) - {"of"})
         if unknown:
             raise ConfigError(f"{self.name} has no parameter {unknown[0]!r}; it has of")
         names = tuple(params.get("of", PARTS))
         if isinstance(params.get("of"), str) or not names or self.name in names:
-            raise ConfigError(f"{self.name}: of is {params['of']!r}; give a list of other learners' names")
+            raise ConfigError(f"{self.name}: of is {params['of']!r}; give other learners, as in of=[theta, ces, mstl]")
         for name in names:
-            get_learner(name)
+            if get_learner(name).capabilities.covariates or "forecasting" not in get_learner(name).capabilities.tasks:
+                raise ConfigError(f"{self.name}: {name} needs more than a series; name learners without covariates")
         return tuple(Candidate(name) for name in names)
 
-    def among(self, learners: Sequence[str]) -> Params | None:
-        """The parts that are in use, all of them when none is; None when fewer than `FEWEST` are."""
-        used = [name for name in PARTS if name in learners]
-        if len(used) in (0, len(PARTS)):
-            return {}
+    def among(self, learners: Sequence[str], params: Params) -> Params | None:
+        """See `Combination`; None for fewer than `FEWEST`, where there were more."""
+        names = tuple(params.get("of", PARTS))
+        used = [name for name in names if name in learners]
+        if len(used) == len(names):
+            return params
         return {"of": used} if len(used) >= FEWEST else None
 
     def combined(self, values: np.ndarray) -> np.ndarray:

@@ -108,6 +108,9 @@ class Mstl(VectorisedLearner):
         model, inner = inner_model(settings.model)
         rest = _last(found.values, found.estimated, chunk.lengths, model.history(inner))
         old = None if previous is None else _inside(previous)
+        if old is not None:
+            # In units of this chunk's values.
+            old["scale"] = old["scale"] * previous["scale"] / chunk.scale
         memory = model.remember(rest, inner, replace(context, seasons=()), old)
         return {
             **{f"season.{place}": table for place, table in enumerate(found.tables)},

@@ -93,7 +93,8 @@ class Adjustment:
         Gaps are filled by classical seasonal indices on a straight line first, then by the trend and seasons that
         were found, a few times over.
         """
-        left, estimated = values.copy(), values.copy()
+        # What is not decomposed has no trend to stand where its window begins with a gap.
+        left, estimated = values.copy(), bridged(values, chunk.lengths, chunk.known).copy()
         tables = tuple(np.zeros((len(chunk), int(np.ceil(m)))) for m in self.seasons)
         choice = np.full(len(chunk), -1) if earlier is None else earlier.copy()
         for together, count in _alike(chunk, self.seasons):

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from forecastml.protocols import Candidate
 from forecastml.search.evaluate import Outcome, Refit, Work, fold_loss
 from forecastml.search.trial import OK, Trial
+
+
+def of_what_is_there(work: Work, log: Sequence[Trial]) -> Work | None:
+    """The work with the parts alone that have not ended without a result: it is not to bring back what the budget left
+    out or what failed. None when too few remain."""
+    ended = {trial.candidate.name for trial in log if trial.state != OK}
+    parts = work.learner.parts(work.candidate.params)
+    left = [part.learner for part in parts if part.name not in ended]
+    if len(left) == len(parts):
+        return work
+    params = work.learner.among(left, work.candidate.params)
+    return None if params is None else replace(work, candidate=Candidate(work.candidate.learner, params))
 
 
 def combined_trial(work: Work, log: Sequence[Trial]) -> Trial | None:

@@ -13,7 +13,7 @@ from forecastml.budget import Budget, Deadline
 from forecastml.errors import DeadlineExceeded, LearnerError
 from forecastml.protocols import Candidate, Combination, Executor, Learner, Refittable, Strategy
 from forecastml.search.child import call_in_child
-from forecastml.search.combination import combined_outcome, combined_trial
+from forecastml.search.combination import combined_outcome, combined_trial, of_what_is_there
 from forecastml.search.evaluate import Evaluation, Outcome, Refit, Work, describe, evaluate, refit, with_deadline
 from forecastml.search.trial import FAILED, INTERRUPT, OK, SKIPPED, TIMED_OUT, Trial, usable
 
@@ -180,7 +180,12 @@ def _round(asked: Sequence[Candidate], plan: Plan, evaluation: Evaluation, log: 
             continue
         work = work_of[candidate.name]
         made_of_others = isinstance(work.learner, Combination)
-        trial = (combined_trial(work, done) or timed(work)) if made_of_others else next(trials)
+        if made_of_others:
+            work = of_what_is_there(work, [*done, *skipped.values()])
+            lacks = Trial(candidate, SKIPPED, error="too few of its parts have a result")
+            trial = lacks if work is None else combined_trial(work, done) or timed(work)
+        else:
+            trial = next(trials)
         yield trial
         done.append(trial)
         reached = _exit_reached(plan.budget, [trial])

@@ -160,3 +160,22 @@ def test_a_few_values_get_simple_smoothing():
     theta.roll(FORMS["DOTM"], values, lengths, parameters, start)
     mean, _ = theta.project(FORMS["DOTM"], parameters, start, 2)
     np.testing.assert_allclose(mean, [[4.0, 1.5, 2.0]] * 2)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_squares_that_the_estimate_promises_come_true_with_gaps(name):
+    """The closed form follows errors, and their changes by weight and level, through unknown steps."""
+    random, form = np.random.default_rng(0), FORMS[name]
+    values = (10 + np.cumsum(random.normal(size=(120, 6)), axis=0)) / 32
+    values[40:80] = np.nan
+    values[90:][random.random((30, 6)) < 0.3] = np.nan
+    lengths = np.full(6, 120)
+    found, _ = theta.estimate(form, values, lengths)
+    before = theta.start(values, lengths, form)
+    lines = theta._lines(form, values, lengths, before)
+    moments = theta._moments(values, lengths, lines, found[:1])
+    weight, level, promised = theta._least_squares(form, moments, values[0], 0 * values[0])
+    state = before.copy()
+    state[theta.LEVEL] = level[0]
+    reached, _ = theta.roll(form, values, lengths, np.stack([found[0], weight[0]]), state)
+    np.testing.assert_allclose(promised[0], reached, rtol=0.02)

@@ -8,8 +8,8 @@ from statsmodels.tsa.seasonal import seasonal_decompose
 
 from forecastml.data.panel import Panel
 from forecastml.learners.chunks import Chunk
+from forecastml.learners.classical_season import adjusted, seasonal_factors
 from forecastml.learners.registry import get_learner
-from forecastml.learners.seasonal_adjustment import adjusted, seasonal_factors
 from forecastml.protocols import FitContext
 
 NAMES = ("theta", "optimized_theta", "dynamic_optimized_theta")

@@ -95,12 +95,36 @@ def test_medians_leave_out_what_is_missing():
 
 
 def test_the_portfolio_takes_the_parts_that_are_in_use():
-    assert Median().among(()) == {} and Median().among(PARTS) == {}
-    assert Median().among((*PARTS[1:], "naive")) == {"of": list(PARTS[1:])}
-    assert Median().among(PARTS[:2]) is None
+    assert Median().among((), {}) is None and Median().among(PARTS, {}) == {}
+    assert Median().among((*PARTS[1:], "naive"), {}) == {"of": list(PARTS[1:])}
+    assert Median().among(PARTS[:2], {}) is None
+    assert Median().among(("naive", "drift"), {"of": ("naive", "drift")}) == {"of": ("naive", "drift")}
 
 
-@pytest.mark.parametrize("params", [{"of": ()}, {"of": "naive"}, {"of": ["median"]}, {"of": ["nave"]}, {"colour": 1}])
+def test_a_part_that_the_budget_left_out_does_not_come_back(panel):
+    dear = Counted("window_average")
+    dear.capabilities = replace(dear.learner.capabilities, item_cost=1e6)
+    counted = {name: Counted(name) for name in OF} | {"window_average": dear, "median": get_learner("median")}
+    whole = Candidate("median", {"of": (*OF, "window_average")})
+    plan = Plan(
+        Portfolio((*map(Candidate, OF), Candidate("window_average"), whole)),
+        Budget(),
+        Serial(),
+        counted.__getitem__,
+        size=135,
+        items=4,
+        patience=60.0,
+        round_size=6,
+    )
+    log = search(plan, make_evaluation(panel), lambda trials, done: None)
+    assert [trial.state for trial in log] == [OK, OK, OK, "skipped", OK]
+    assert log[-1].candidate.params == {"of": list(OF)} and dear.fits == 0
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"of": ()}, {"of": "naive"}, {"of": ["median"]}, {"of": ["nave"]}, {"of": ["ridge", "naive"]}, {"colour": 1}],
+)
 def test_wrong_parts_are_told(params):
     with pytest.raises(ConfigError, match=r"median|nave"):
         Median().fit(Panel.of([[1.0]]), params, FitContext())
