@@ -9,6 +9,7 @@ from forecastml.data.panel import Panel
 from forecastml.data.schema import Frequency
 from forecastml.errors import ConfigError
 from forecastml.splits import RollingOrigin
+from forecastml.task import Forecasting
 
 WEEKLY = Frequency("day", 7)
 
@@ -122,3 +123,14 @@ def test_scales_use_the_season_length_and_the_train_rows():
 def test_options_that_cannot_work(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         RollingOrigin(**{"horizon": 3, **options})
+
+
+def test_folds_span_the_near_seasons():
+    """Two windows of two days, all from Tuesday to Friday, would never see a weekend."""
+    hours = Panel.of(np.random.default_rng(0).normal(size=(40, 24 * 7 * 6)), Frequency("microsecond", 3_600_000_000))
+    months = Panel.of(np.random.default_rng(0).normal(size=(40, 90)), Frequency("month_start"))
+    assert len(Forecasting(horizon=48).cut(hours, lambda series: 2).folds) == 4
+    assert len(Forecasting(horizon=48, n_folds=2).cut(hours, lambda series: 2).folds) == 2
+    assert len(Forecasting(horizon=3).cut(months, lambda series: 3).folds) == 4
+    assert len(Forecasting(horizon=18).cut(months, lambda series: 2).folds) == 2
+    assert len(Forecasting(horizon=1).cut(months, lambda series: 3).folds) == 3

@@ -29,7 +29,8 @@ def diagnose(panel: Panel, horizon: int) -> tuple[Finding, ...]:
     """What looks wrong in a panel: alerts, at most one per code and column; nothing is changed.
 
     horizon: steps to forecast. Codes: constant, all_zero, mostly_zero, negative, short, level_shift, outliers,
-    covariate_missing, covariate_constant, leak, clock_change. Messages name the first series concerned, and remedies what to do.
+    covariate_missing, covariate_constant, leak, clock_change. Messages name the first series concerned, and remedies
+    what to do.
     """
     if not len(panel):
         return ()

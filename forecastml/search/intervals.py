@@ -165,14 +165,15 @@ def fit_pool(cube: np.ndarray, in_sample: np.ndarray, window: int) -> Pool:
     item's own surprise widens the pool instead of being divided away.
     """
     relative = np.abs(cube.astype(float)) / in_sample[:, :, None]
-    # An item that is always foretold exactly (a constant) has nothing to say of the others' errors.
-    dull = np.fmax.reduce(np.fmax.reduce(relative, axis=2), axis=1) <= EXACT if cube.size else np.zeros(len(cube), bool)
-    relative = np.where(dull[:, None, None], np.nan, relative)
+    dull = _foretold_exactly(relative)
+    if not dull.all():
+        # They have nothing to say of the others' errors: constants would make everyone's intervals too narrow.
+        relative = np.where(dull[:, None, None], np.nan, relative)
+        cube = np.where(dull[:, None, None], np.nan, cube)
     present = ~np.isnan(relative)
     steps = cube.shape[2]
     if not present.any():
         return Pool(np.ones(steps), 1.0, np.tile(normal_quantile(GRID), (steps, 1)))
-    cube = np.where(dull[:, None, None], np.nan, cube)
     # Sorted before they are added, so that the order of the items does not change a bit.
     ordered = np.sort(np.where(present, relative, 0.0).reshape(-1, steps), axis=0)
     by_step = ordered.sum(axis=0) / np.maximum(present.sum(axis=(0, 1)), 1)
@@ -185,6 +186,12 @@ def fit_pool(cube: np.ndarray, in_sample: np.ndarray, window: int) -> Pool:
         scale = item_scale(rest, in_sample[:, fold], profile, ratio)
         scaled[:, fold] = cube[:, fold] / (scale[:, None] * profile)
     return Pool(profile, ratio, _quantile_table(scaled, steps))
+
+
+def _foretold_exactly(relative: np.ndarray) -> np.ndarray:
+    """Items whose errors (items, folds, steps), relative to the in-sample scale, are all none: bool (items,)."""
+    there = np.where(np.isnan(relative), 0.0, relative)
+    return (there <= EXACT).all(axis=(1, 2)) & ~np.isnan(relative).all(axis=(1, 2))
 
 
 def _quantile_table(scaled: np.ndarray, steps: int) -> np.ndarray:

@@ -124,6 +124,15 @@ def test_constant_and_zero_series():
     assert (zero.code, zero.series, zero.count) == ("all_zero", "unique_id=7", 1)
 
 
+def test_series_that_are_mostly_zero():
+    sparse = np.zeros(48)
+    sparse[::5] = np.arange(1.0, 11.0)
+    (found,) = diagnose(panel([*healthy(), sparse]), 6)
+    assert (found.code, found.series, found.count) == ("mostly_zero", "unique_id=6", 1)
+    assert "rmsse" in found.remedy
+    assert diagnose(panel([*healthy(), np.where(np.arange(48) % 2, 0.0, healthy(1)[0][:48])]), 6) == ()
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_returns_among_sales(whole):
     values = healthy()

@@ -324,3 +324,21 @@ def test_known_columns_are_numbers_and_indicators():
 def test_waves_are_what_they_say():
     columns = Wave(12.0, (1, 3)).columns(np.array([0.0, 3.0]))
     np.testing.assert_allclose(columns, [[0, 1, 0, 1], [1, 0, -1, 0]], atol=1e-12)
+
+
+def test_a_refit_after_a_long_gap_searches_again():
+    """What is known since may be too short for the differences that were chosen before."""
+    random = np.random.default_rng(0)
+    weekly = 20 + 5 * np.sin(2 * np.pi * np.arange(400) / 7) + np.cumsum(random.normal(size=400))
+    whole = np.concatenate([weekly, np.full(497, np.nan), 20 + random.normal(size=6)])
+    context, learner = FitContext(horizon=7, seasons=(7,)), get_learner("auto_arima")
+    early = learner.fit(Panel.of([weekly, weekly]), {}, context)
+    late = Panel.of([whole, np.concatenate([weekly, weekly[:7]])])
+    values = learner.refit(early, late, context).predict(late, 7, ("mean",)).mean
+    assert np.isfinite(values).all() and (np.abs(values) < 200).all()
+
+
+def test_a_series_of_one_value_goes_on_as_it_is():
+    fitted = get_learner("auto_arima").fit(Panel.of([[5.0], [3.0, 4.0, 5.0]]), {}, FitContext(horizon=2))
+    assert not fitted.replaced.any()
+    assert fitted.predict(Panel.of([[5.0], [3.0, 4.0, 5.0]]), 2, ("mean",)).mean[:2].tolist() == [5.0, 5.0]

@@ -34,6 +34,15 @@ def test_coverage_of_new_draws_is_nominal_for_items_of_any_scale():
     assert inside.mean(axis=0) == pytest.approx(np.full(6, 0.8), abs=0.08)
 
 
+def test_items_that_are_always_foretold_exactly_narrow_nobody_elses_intervals():
+    rng = np.random.default_rng(0)
+    cube = rng.normal(size=(60, 3, 4)).astype(np.float32)
+    constants = np.zeros((60, 3, 4), dtype=np.float32)
+    alone = fit_pool(cube, np.ones((60, 3)), 1)
+    among = fit_pool(np.concatenate([constants, cube]), np.ones((120, 3)), 1)
+    assert among.equals(alone)
+
+
 def test_skewed_residuals_give_asymmetric_intervals():
     rng = np.random.default_rng(1)
     cube = rng.exponential(size=(200, 3, 4)).astype(np.float32)
