@@ -182,7 +182,22 @@ def choose(problem: Problem, log: Sequence[Trial], evaluation: Evaluation | None
     values = combine(oof.values, weights.groups[truth.group].T, fallback)
     if problem.config.scope == "global":
         weights = replace(weights, groups=np.tile(weights.groups, (groups, 1)))
-    return Choice(trials, oof, weights, values, honest)
+    chosen = Choice(trials, oof, weights, values, honest)
+    return _not_worse(problem, chosen) if problem.task.scorer.needs_quantiles and not problem.prior else chosen
+
+
+def _not_worse(problem: Problem, choice: Choice) -> Choice:
+    """The choice, or its best trial alone: the quantiles of an ensemble are its own, not the mixture of its members'
+    that the weights were chosen by, and may be worse."""
+    oof, finished = choice.oof, completion(problem)
+    filled = [np.where(np.isnan(values), oof.fallback, values) for values in oof.values]
+    alone = np.array([oof.loss(values) for values in filled])
+    best = int(np.argmin(alone))
+    if not oof.loss(finished.complete(choice.values, oof.truth)) > alone[best]:
+        return choice
+    one = np.eye(len(filled))[best]
+    weights = Weights(one, np.tile(one, (len(choice.weights.groups), 1)), 0.0)
+    return replace(choice, weights=weights, values=filled[best], honest=filled[best])
 
 
 def refit_members(

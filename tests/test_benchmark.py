@@ -63,7 +63,7 @@ def test_missing_forecasts_are_not_passed_over(scoring):
     import score
 
     frame = pd.DataFrame({"unique_id": ["a", "a"], "ds": pd.date_range("2020-01-01", periods=2), "y": [1.0, 2.0]})
-    problem = score.Problem("one", {"season_length": 1}, frame, frame)
+    problem = score.Problem("one", {"season_length": 1}, ("a",), frame, frame)
     with pytest.raises(SystemExit, match="no forecast for 1 of 2 test rows, the first is a at 2020-01-02"):
         score.Entry("half", frame.head(1).rename(columns={"y": "mean"}), 0.0).scores(problem)
 

@@ -19,6 +19,8 @@ from forecastml.data.shifts import Grid, shifts
 LEAST_VALUES = 3
 #: Share of values below zero that may be wrong: where all are whole numbers, and elsewhere.
 FEW_NEGATIVE, FEWER_NEGATIVE = 0.05, 0.02
+#: Share of mostly zero series that is worth a word.
+MANY_SPARSE = 0.1
 #: Values cross zero smoothly when those beside negative ones are below this share of the median.
 NEAR_ZERO = 0.25
 #: Series that a message names.
@@ -92,7 +94,7 @@ def _mostly_zero(panel: Panel) -> Iterator[Finding]:
     low, high = extent(panel)
     zeros, known = _counts(panel, panel.target == 0), _counts(panel, ~np.isnan(panel.target))
     series = np.flatnonzero((2 * zeros > known) & (low < high))
-    if len(series):
+    if len(series) >= MANY_SPARSE * len(panel) and len(series):
         target = panel.schema.target
         remedy = "absolute errors are smallest for forecasts of 0 there: to forecast means, judge by rmsse or wql"
         yield _alert(

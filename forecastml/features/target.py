@@ -58,5 +58,8 @@ class TargetTransform:
         found = np.zeros(len(panel))
         for lag in dict.fromkeys((self.season, 1)):
             distance = np.abs(panel.target - lagged(panel.target, rows, first, lag))
-            found = np.where(found > 0, found, np.nan_to_num(mean_by_series(distance, series, len(panel))))
-        return found
+            # Differences below the smallest normal number are none: to divide by them would overflow.
+            found = np.where(
+                found > np.finfo(float).tiny, found, np.nan_to_num(mean_by_series(distance, series, len(panel)))
+            )
+        return np.where(found > np.finfo(float).tiny, found, 0.0)

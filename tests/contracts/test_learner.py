@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from forecastml.budget import Deadline
@@ -390,6 +390,7 @@ PANELS = st.lists(st.lists(VALUES, min_size=1, max_size=60), min_size=1, max_siz
 
 def test_any_panel_gets_an_answer_or_a_reason(learner):
     @settings(max_examples=sized(learner, 15, 3), deadline=None)
+    @example(values=[[0.0, 2.225073858507e-311]], seasons=(), horizon=1)
     @given(values=PANELS, seasons=st.sampled_from([(), (2,), (7,), (12,), (4, 12)]), horizon=st.integers(1, 9))
     def check(values, seasons, horizon):
         panel = ready(learner, panel_of(values[: sized(learner, 6, 2)]))

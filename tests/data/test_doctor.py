@@ -92,7 +92,7 @@ def test_natural_signs_trends_walks_and_intermittent_demand_give_nothing():
         random.negative_binomial(0.5, 0.05, 200),
         np.exp(0.01 * time + random.normal(0, 0.1, 200)),
     ]
-    assert diagnose(panel(kinds, frequency=parse_frequency("D")), 14) == ()
+    assert codes(diagnose(panel(kinds, frequency=parse_frequency("D")), 14)) == ["mostly_zero"]
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 13, 60])
@@ -131,6 +131,7 @@ def test_series_that_are_mostly_zero():
     assert (found.code, found.series, found.count) == ("mostly_zero", "unique_id=6", 1)
     assert "rmsse" in found.remedy
     assert diagnose(panel([*healthy(), np.where(np.arange(48) % 2, 0.0, healthy(1)[0][:48])]), 6) == ()
+    assert diagnose(panel([*healthy(11), sparse]), 6) == ()
 
 
 @pytest.mark.parametrize("whole", [True, False])
