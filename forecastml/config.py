@@ -87,7 +87,7 @@ class Config:
     learners: names in the order of trial; per_learner: how many parameter sets of each; folds, few_series_folds: at
     most so many where the task says "auto", with many and with few series; prune: a candidate stops between folds once
     its mean loss exceeds this multiple of the best; patience: seconds that one candidate may need by its learner's
-    declared cost per series (if that is above 0.2), when there is no limit of time; share: of the time, when there is
+    declared cost per series (if that is above 0.1), when there is no limit of time; share: of the time, when there is
     one (neither holds for learners allowed by name); budget: limits of time and trials; greedy: the ensemble's
     settings; scope: "group"
     (weights per group, shrunk towards the pooled ones) or "global" (one set of weights); round_size: candidates asked

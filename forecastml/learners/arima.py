@@ -39,7 +39,7 @@ class AutoArima(VectorisedLearner):
     """
 
     name = "auto_arima"
-    capabilities = Capabilities(missing=True, quantiles=True, cost=0.5, item_cost=0.05)
+    capabilities = Capabilities(missing=True, quantiles=True, cost=0.2, item_cost=0.025)
     settings_type = ArimaSettings
 
     def space(self, facts: Facts) -> Sequence[Params]:

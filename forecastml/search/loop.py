@@ -18,7 +18,7 @@ from forecastml.search.evaluate import Evaluation, Outcome, Refit, Work, describ
 from forecastml.search.trial import FAILED, INTERRUPT, OK, SKIPPED, TIMED_OUT, Trial, usable
 
 #: A candidate that takes no more seconds than this for each item is never left out for want of patience.
-QUICK_ITEM = 0.2
+QUICK_ITEM = 0.1
 
 T = TypeVar("T")
 R = TypeVar("R")
