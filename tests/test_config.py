@@ -70,7 +70,14 @@ def test_a_learner_for_intermittent_demand_is_tried_where_there_is_some_or_by_na
 
 
 @pytest.mark.parametrize(
-    "text", ["theta(season=12)", "theta(season_length=twelve)", "auto_arima(engine=pmdarma)", "mstl(model=exponential)"]
+    "text",
+    [
+        "theta(season=12)",
+        "theta(season_length=twelve)",
+        "window_average(window=two)",
+        "auto_arima(engine=pmdarma)",
+        "mstl(model=exponential)",
+    ],
 )
 def test_a_wrong_parameter_is_refused_at_once(text):
     with pytest.raises(ConfigError, match=text.partition("(")[0]):

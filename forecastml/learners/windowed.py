@@ -28,7 +28,8 @@ MEDIAN_SEASONS = 3
 
 def checked_window(name: str, window: int | None) -> int | None:
     """The window as it is; `ConfigError` unless it is None or a whole number from 1 on."""
-    if window is not None and (isinstance(window, bool) or window != int(window) or window < 1):
+    whole = isinstance(window, int | float | np.number) and not isinstance(window, bool) and window == int(window)
+    if window is not None and not (whole and window >= 1):
         raise ConfigError(f"{name}: window is {window!r}; give a whole number from 1 on, or leave it out")
     return None if window is None else int(window)
 
