@@ -53,6 +53,18 @@ LAYERS = {
     "forecastml.cli_options": 6,
     "forecastml.cli_output": 6,
     "forecastml.datasets": 6,
+    "many_models": 7,
+}
+#: What many_models may use of the mathematics: its public names, and these doors.
+DOORS = {
+    "forecastml",
+    "forecastml.cli_options",
+    "forecastml.cli_output",
+    "forecastml.data.sources",
+    "forecastml.errors",
+    "forecastml.extras",
+    "forecastml.progress",
+    "forecastml.storage",
 }
 FRAME_LIBRARIES = {"pandas", "polars", "narwhals"}
 FRAMES_ALLOWED = {
@@ -61,13 +73,19 @@ FRAMES_ALLOWED = {
     "forecastml.data.calendar": {"pandas"},
     "forecastml.learners.prophet": {"pandas"},
 }
-GUARDS = {"forecastml.search.evaluate", "forecastml.learners.per_series", "forecastml.cli"}
+GUARDS = {
+    "forecastml.search.evaluate",
+    "forecastml.learners.per_series",
+    "forecastml.cli",
+    "many_models.job",
+    "many_models.cli",
+}
 UNWANTED = {"util", "utils", "common", "helper", "helpers", "manager", "managers", "misc"}
 #: `model.save(path)` is a short way to write `storage.save(model, path)`, imported when called: no arrow of the design.
 #: So is `model.plot()` for `plot_forecast`.
 SHORT_WAYS = {("forecastml.model", "forecastml.storage"), ("forecastml.forecaster", "forecastml.plot")}
 #: Functions whose signature is a list of options, exempt from the limit on parameters.
-OPTION_LISTS = {"forecastml.cli": None, "forecastml.estimators": "__init__"}
+OPTION_LISTS = {"forecastml.cli": None, "many_models.cli": None, "forecastml.estimators": "__init__"}
 
 
 @dataclass(frozen=True)
@@ -97,7 +115,11 @@ class Module:
 @cache
 def modules() -> tuple[Module, ...]:
     """Everything that is installed."""
-    found = [("forecastml", ROOT / "forecastml"), ("forecastml.datasets", ROOT / "datasets")]
+    found = [
+        ("forecastml", ROOT / "forecastml"),
+        ("forecastml.datasets", ROOT / "datasets"),
+        ("many_models", ROOT / "many_models"),
+    ]
     return tuple(
         Module(".".join([package, *path.relative_to(folder).with_suffix("").parts]).removesuffix(".__init__"), text)
         for package, folder in found
@@ -128,6 +150,17 @@ def upward(all_modules: Sequence[Module]) -> list[str]:
         for source, targets in edges(all_modules).items()
         for target in sorted(targets)
         if layer(target) > layer(source)
+    ]
+
+
+def past_the_door(all_modules: Sequence[Module]) -> list[str]:
+    """What many_models takes from inside forecastml, other than public names and its doors."""
+    return [
+        f"{source} imports {target}"
+        for source, targets in edges(all_modules).items()
+        if source.startswith("many_models")
+        for target in sorted(targets)
+        if target.startswith("forecastml") and target not in DOORS
     ]
 
 
@@ -231,6 +264,7 @@ def task_branches(all_modules: Sequence[Module]) -> list[str]:
 
 RULES = [
     upward,
+    past_the_door,
     cycles,
     frame_libraries,
     broad_excepts,
@@ -249,6 +283,8 @@ def test_the_package_keeps_the_rule(rule):
 LONG = "def f():\n" + "    x = 1\n" * 51
 PLANTED = [
     (upward, "forecastml.data.panel", "def f():\n    from forecastml.task import Forecasting\n"),
+    (past_the_door, "many_models.job", "from forecastml.search.ensemble import combine\n"),
+    (upward, "forecastml.automl", "import many_models.job\n"),
     (cycles, "forecastml.errors", "import forecastml.cli\n"),
     (frame_libraries, "forecastml.model", "import pandas as pd\n"),
     (frame_libraries, "forecastml.data.calendar", "from polars import col\n"),
