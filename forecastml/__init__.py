@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from forecastml.automl import fit, prepare
+    from forecastml.automl import fit
     from forecastml.backtesting import Backtest, backtest
     from forecastml.config import Config
     from forecastml.estimators import AutoClassifier, AutoForecaster, AutoRegressor
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from forecastml.metrics import register_metric
     from forecastml.model import FittedModel
     from forecastml.predictor import Predictor
+    from forecastml.preparation import prepare
     from forecastml.prior import Prior
     from forecastml.storage import load
     from forecastml.task import Classification, Forecasting, Regression
@@ -40,7 +41,7 @@ _HOMES = {
     "backtest": "forecastml.backtesting",
     "fit": "forecastml.automl",
     "load": "forecastml.storage",
-    "prepare": "forecastml.automl",
+    "prepare": "forecastml.preparation",
     "register": "forecastml.learners.registry",
     "register_metric": "forecastml.metrics",
 }

@@ -1,4 +1,4 @@
-"""`fit`: the six steps from a table to a model, each a function of the one before. `prepare`: what groups share."""
+"""`fit`: the six steps from a table to a model, each a function of the one before."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from forecastml.errors import ConfigError
 from forecastml.learners.registry import get_learner
 from forecastml.metrics import get_metric, metric_names
 from forecastml.model import FittedModel, Member
-from forecastml.prior import Prior, drawn_groups
+from forecastml.prior import Prior
 from forecastml.problem import Problem, state
 from forecastml.protocols import Combination, Task, Truth
 from forecastml.search.ensemble import OutOfFold, Weights, combine, cross_fitted, group_weights
-from forecastml.search.evaluate import Evaluation, Refit
+from forecastml.search.evaluate import MAX_GUILTY, Evaluation, Refit
 from forecastml.search.log import ENSEMBLE, LogRow, scored, trial_row
 from forecastml.search.loop import Plan, Processes, Serial, refit_all, search
 from forecastml.search.strategy import Portfolio
@@ -39,14 +39,14 @@ class Choice:
     """The trials that can be used, their weights, and what the ensemble would have forecast out of fold.
 
     values: float64 (rows, outputs) under these weights; honest: the same, but with the weights for each fold selected
-    on the other folds, for intervals and coverage.
+    on the other folds, for intervals and coverage. Without a fold there are the weights of a prior alone.
     """
 
     trials: tuple[Trial, ...]
-    oof: OutOfFold
     weights: Weights
-    values: np.ndarray
-    honest: np.ndarray
+    oof: OutOfFold | None = None
+    values: np.ndarray | None = None
+    honest: np.ndarray | None = None
 
 
 def fit(
@@ -67,26 +67,17 @@ def fit(
 
     >>> model = fit(table, Forecasting(horizon=12, series="store", time="day", target="sales"))  # doctest: +SKIP
     """
-    config, listener = as_config(config), listener or _silent
+    config, listener = as_config(config), listener or silent
     problem = state(data, task, config, prior, Deadline.after(config.budget.seconds))
-    return _run(problem, listener, keep_pooled=False)[0]
+    return run(problem, listener)[0]
 
 
-def prepare(data: Any, task: Task, config: Config | str = "balanced", listener: Listener | None = None) -> Prior:
-    """Learn what groups share, on up to 1,000 of them drawn by the hash of their keys."""
-    config, listener = as_config(config), listener or _silent
-    everything = task.read(data).data
-    sample = everything.take(drawn_groups(everything))
-    problem = state(sample, task, config, None, Deadline.after(config.budget.seconds))
-    model, choice = _run(problem, listener, keep_pooled=True)
-    return _prior(problem, model, choice)
-
-
-def _silent(event: dict[str, Any]) -> None:
+def silent(event: dict[str, Any]) -> None:
     """Nobody listens."""
 
 
-def _run(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple[FittedModel, Choice | None]:
+def run(problem: Problem, listener: Listener, keep_pooled: bool = False) -> tuple[FittedModel, Choice | None]:
+    """Steps 3 to 6 on a stated problem; keep_pooled: the trials keep what pooled learners fitted on each fold."""
     listener({"event": "data", "items": len(problem.data), "values": problem.data.size})
     log, evaluation = run_search(problem, listener, keep_pooled)
     listener({"event": "ensemble", "models": len(usable(log))})
@@ -95,7 +86,8 @@ def _run(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple[Fitte
     # A second interrupt by the user ends the run at once.
     first = not any(trial.error == INTERRUPT for trial in log)
     members, dropped = refit_members(problem, choice, interruptible=first)
-    if dropped:
+    if dropped and not problem.prior:
+        # Under a prior the weights of a group must not depend on how others did; the rest is renormalised.
         # The leaderboard, the weights and the intervals are to be those of the model that is handed back.
         choice = choose(problem, [trial for trial in log if trial.candidate.name in members], evaluation)
         log = [_left_out(t, dropped[t.candidate.name]) if t.candidate.name in dropped else t for t in log]
@@ -132,6 +124,7 @@ def run_search(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple
         # Under a prior a group's trials must not depend on how others do.
         prune=None if problem.prior else config.prune,
         keep=problem.pooled_learners if keep_pooled else frozenset(),
+        most_guilty=None if problem.prior else MAX_GUILTY,
         shared={name: folds for name, (folds, _) in problem.prior.shared.items()} if problem.prior else {},
     )
     plan = Plan(
@@ -139,8 +132,8 @@ def run_search(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple
         budget=config.budget,
         executor=_executor(config),
         learners=get_learner,
-        size=problem.data.size,
-        items=problem.items,
+        size=round(problem.data.size / problem.share),
+        items=round(problem.items / problem.share),
         # Under a prior what is tried must not depend on how many others there are.
         patience=None if problem.prior else config.patience,
         share=None if problem.prior else config.share,
@@ -159,11 +152,17 @@ def _report(listener: Listener, trial: Trial, done: int, total: int) -> None:
 
 
 def choose(problem: Problem, log: Sequence[Trial], evaluation: Evaluation | None) -> Choice | None:
-    """Weights from out-of-fold predictions alone; None when no candidate could be judged."""
-    trials = tuple(usable(log))
-    if not trials or evaluation is None:
-        return None
+    """Weights from out-of-fold predictions alone; None when no candidate could be judged.
+
+    Under a prior every candidate takes part, those that failed with no value in any row, and a group without a fold
+    has the prior's weights.
+    """
+    if evaluation is None:
+        return _without_folds(problem) if problem.prior else None
     truth, fallback, outputs = evaluation.truth, evaluation.fallback, problem.context.outputs
+    trials = tuple(_or_missing(t, fallback.shape) for t in log) if problem.prior else tuple(usable(log))
+    if not trials:
+        return None
     values = np.stack([trial.prediction for trial in trials])
     if problem.task.scorer.needs_quantiles:
         finished = completion(problem)
@@ -182,8 +181,20 @@ def choose(problem: Problem, log: Sequence[Trial], evaluation: Evaluation | None
     values = combine(oof.values, weights.groups[truth.group].T, fallback)
     if problem.config.scope == "global":
         weights = replace(weights, groups=np.tile(weights.groups, (groups, 1)))
-    chosen = Choice(trials, oof, weights, values, honest)
+    chosen = Choice(trials, weights, oof, values, honest)
     return _not_worse(problem, chosen) if problem.task.scorer.needs_quantiles and not problem.prior else chosen
+
+
+def _or_missing(trial: Trial, shape: tuple[int, ...]) -> Trial:
+    """The trial, or one without a value in any row in place of one that has no result."""
+    return trial if usable([trial]) else replace(trial, prediction=np.full(shape, np.nan))
+
+
+def _without_folds(problem: Problem) -> Choice:
+    """The prior's weights for groups of which nothing can be judged."""
+    weights = problem.prior.pooled_weights([candidate.name for candidate in problem.candidates])
+    weights = replace(weights, groups=np.tile(weights.pooled, (problem.data.n_groups, 1)))
+    return Choice(tuple(Trial(candidate, OK) for candidate in problem.candidates), weights)
 
 
 def _not_worse(problem: Problem, choice: Choice) -> Choice:
@@ -210,7 +221,7 @@ def refit_members(
     if choice is None:
         return {}, {}
     data, everyone = problem.data, np.arange(problem.items)
-    shared = problem.prior.shared if problem.prior else {}
+    shared, most = (problem.prior.shared, None) if problem.prior else ({}, MAX_GUILTY)
     deadline = problem.context.deadline
     context = replace(problem.context, deadline=replace(deadline, at=max(deadline.at, deadline.clock() + GRACE)))
     members: dict[str, Member] = {}
@@ -221,7 +232,8 @@ def refit_members(
         if wanted and candidate.name in shared:
             members[candidate.name] = Member(candidate, shared[candidate.name][1].append(data), everyone)
         elif wanted:
-            works.append(_refit(Refit(candidate, get_learner(candidate.learner), data, context), starts))
+            work = Refit(candidate, get_learner(candidate.learner), data, context, most_guilty=most)
+            works.append(_refit(work, starts))
     dropped = {}
     outcomes = refit_all(works, _executor(problem.config), interruptible)
     for work, (outcome, reason) in zip(works, outcomes, strict=True):
@@ -250,7 +262,7 @@ def leaderboard_rows(problem: Problem, log: Sequence[Trial], choice: Choice | No
     for candidate in () if problem.cut.folds else problem.candidates:
         reason = "no series is long enough for a fold" if problem.data.separable else "too few rows for a fold"
         rows.setdefault(candidate.name, LogRow(candidate.name, "skipped", error=reason, items=items))
-    if choice is None:
+    if choice is None or choice.oof is None:
         return tuple(rows.values())
     shares = choice.weights.groups.mean(axis=0)
     scores, covered = _judged(problem, choice)
@@ -266,7 +278,8 @@ def leaderboard_rows(problem: Problem, log: Sequence[Trial], choice: Choice | No
         )
         for i, row in enumerate(judged)
     ]
-    rows.update({row.name: row for row in done[1:]})
+    # Under a prior those that failed have weights too, but nothing that could be judged.
+    rows.update({row.name: row for row in done[1:] if row.state == OK})
     return (done[0], *rows.values())
 
 
@@ -291,36 +304,25 @@ def _judged(problem: Problem, choice: Choice) -> tuple[list[dict[str, tuple[floa
 
 def _parts(problem: Problem, choice: Choice | None, members: dict[str, Member], rows: tuple[LogRow, ...]) -> Parts:
     if choice is None:
-        return Parts((), np.zeros((problem.data.n_groups, 0)), rows, None, None)
+        return Parts((), np.zeros((problem.data.n_groups, 0)), rows)
     names = [trial.candidate.name for trial in choice.trials]
     kept = [name for name in names if name in members]
     weights = choice.weights.groups[:, [names.index(name) for name in kept]]
-    return Parts(tuple(members[name] for name in kept), weights, rows, choice.honest, choice.oof.truth)
+    parts = Parts(tuple(members[name] for name in kept), weights, rows)
+    if choice.oof is None:
+        return parts
+    return replace(parts, honest=choice.honest, truth=choice.oof.truth, group_losses=_group_losses(problem, choice))
 
 
-def _prior(problem: Problem, model: FittedModel, choice: Choice | None) -> Prior:
-    if choice is None:
-        raise ConfigError("no series is long enough for a fold, so there is no prior to learn; give longer series")
-    final = {member.candidate.name: member.fitted for member in model.members}
-    pooled = {
-        trial.candidate.name: (trial.fitted, final[trial.candidate.name])
-        for trial in choice.trials
-        if trial.candidate.learner in problem.pooled_learners and trial.candidate.name in final
-    }
-    tried = [
-        trial.candidate
-        for trial in choice.trials
-        if trial.candidate.learner not in problem.pooled_learners or trial.candidate.name in pooled
-    ]
-    return Prior(
-        task=problem.task,
-        like=problem.data.select(np.empty(0, np.int64)),
-        splitter=problem.cut.splitter,
-        seasons=problem.cut.seasons,
-        candidates=tuple(tried),
-        weights={t.candidate.name: float(w) for t, w in zip(choice.trials, choice.weights.pooled, strict=True)},
-        shrinkage=choice.weights.shrinkage,
-        pool=model.pool,
-        cold=model.cold_start,
-        shared=pooled,
-    )
+def _group_losses(problem: Problem, choice: Choice) -> dict[str, np.ndarray]:
+    """Losses of the ensemble, as it would have been out of fold, and of the fallback: float64 (groups, planned folds),
+    NaN for folds in which a group takes no part."""
+    oof, groups = choice.oof, problem.data.n_groups
+    truth = replace(oof.truth, group=np.concatenate([fold.truth.group for fold in problem.cut.folds]))
+    folds = max(getattr(problem.cut.splitter, "n_folds", 1), int(truth.fold.max()) + 1)
+    found = {"ensemble": np.full((groups, folds), np.nan), "fallback": np.full((groups, folds), np.nan)}
+    for fold in np.unique(truth.fold):
+        rows = truth.fold == fold
+        for name, values in (("ensemble", choice.honest), ("fallback", oof.fallback)):
+            found[name][:, fold] = oof.metric.loss(values[rows], oof.outputs, truth.rows(rows), groups)
+    return found

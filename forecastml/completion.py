@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -22,14 +23,16 @@ from forecastml.search.log import LogRow
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What any model is made of: members, weights (groups, members), the leaderboard, and the ensemble's honest
-    out-of-fold values (rows, outputs) with their truth, None when nothing could be judged."""
+    """What any model is made of: members, weights (groups, members), the leaderboard, the ensemble's honest out-of-fold
+    values (rows, outputs) with their truth, None when nothing could be judged, and losses by group, as in
+    `FittedModel`."""
 
     members: tuple[Member, ...]
     weights: np.ndarray
     log: tuple[LogRow, ...]
-    honest: np.ndarray | None
-    truth: Truth | None
+    honest: np.ndarray | None = None
+    truth: Truth | None = None
+    group_losses: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Completion(Protocol):
@@ -100,6 +103,7 @@ class OfSeries:
             seasons=problem.cut.seasons,
             members=parts.members,
             weights=parts.weights,
+            group_losses=parts.group_losses,
             fallback=fallback,
             conformal=calibrate(problem, mean, parts.truth),
             lower=problem.task.lower_bounds(panel),
@@ -141,6 +145,7 @@ class OfRows:
             like=problem.data.select(np.empty(0, np.int64)),
             members=parts.members,
             weights=parts.weights,
+            group_losses=parts.group_losses,
             fallback=_fallback(problem),
             log=parts.log,
             findings=problem.reading.findings,

@@ -14,7 +14,15 @@ from forecastml.data.panel import Panel, panel_state, restored_panel
 from forecastml.data.wall_clock import elapsed_steps, points_ahead
 from forecastml.errors import ConfigError, ForecastWarning
 from forecastml.inputs import checked_horizon, newer_rows, positions, with_future
-from forecastml.model import FittedModel, Member, check_alike, checked_groups, stacked_members
+from forecastml.model import (
+    FittedModel,
+    Member,
+    check_alike,
+    checked_groups,
+    stacked_losses,
+    stacked_members,
+    taken_losses,
+)
 from forecastml.rolling import Origins, Rolled, missing_known, with_known
 from forecastml.scoring import model_metrics, score_columns
 from forecastml.search.intervals import Conformal, Pool
@@ -177,7 +185,7 @@ class Forecaster(FittedModel):
         """The model of these groups alone (positions), in this order; the leaderboard stays that of the run."""
         groups = checked_groups(groups, self.panel.n_groups)
         index = np.concatenate([np.flatnonzero(self.panel.group == g) for g in groups] or [groups])
-        return replace(self._of_series(index), panel=self.panel.take(groups).compact(), weights=self.weights[groups])
+        return replace(self._of_groups(index, groups), panel=self.panel.take(groups).compact())
 
     def stack(self, others: Sequence[Forecaster]) -> Forecaster:
         """This model and others in one; groups stay apart, leaderboards are averaged by series.
@@ -193,6 +201,7 @@ class Forecaster(FittedModel):
             panel=Panel.stack([model.panel for model in models]),
             members=members,
             weights=weights,
+            group_losses=stacked_losses(models),
             fallback=self.fallback.stack([model.fallback for model in others]),
             conformal=Conformal.stack([model.conformal for model in models]),
             lower=np.concatenate([model.lower for model in models]),
@@ -239,7 +248,12 @@ class Forecaster(FittedModel):
         """The model of these series (positions) alone, in this order; groups with none of them go."""
         _, first = np.unique(self.panel.group[index], return_index=True)
         groups = self.panel.group[index][np.sort(first)]
-        return replace(self._of_series(index), panel=self.panel.select(index), weights=self.weights[groups])
+        return replace(self._of_groups(index, groups), panel=self.panel.select(index))
+
+    def _of_groups(self, index: np.ndarray, groups: np.ndarray) -> Forecaster:
+        """The model of the series at these positions, with the weights and losses of these groups."""
+        losses = taken_losses(self.group_losses, groups)
+        return replace(self._of_series(index), weights=self.weights[groups], group_losses=losses)
 
     def _of_series(self, index: np.ndarray) -> Forecaster:
         """The model of the series at these positions; weights stay those of all groups."""

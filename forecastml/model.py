@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -43,8 +43,9 @@ class FittedModel:
     """A trained ensemble; frozen: every method returns something new.
 
     task: what it was trained for; members; weights: float64 (groups, members); fallback: serves what no member can;
-    log: the leaderboard; findings: what was mended or looked wrong in the data. A `Forecaster` serves series, a
-    `Predictor` rows.
+    log: the leaderboard; findings: what was mended or looked wrong in the data; group_losses: "ensemble" and "fallback"
+    -> losses by the task's metric out of fold, float64 (groups, folds), newest last, NaN where there is none (nothing
+    in models of older versions). A `Forecaster` serves series, a `Predictor` rows.
     """
 
     task: Task
@@ -53,6 +54,7 @@ class FittedModel:
     fallback: Fitted
     log: tuple[LogRow, ...]
     findings: tuple[Finding, ...] = ()
+    group_losses: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         members = ", ".join(member.candidate.name for member in self.members) or "the fallback alone"
@@ -133,6 +135,23 @@ class FittedModel:
             values[m, items] = found.reshape(len(items), -1)
         values = values.reshape(len(self.members), count * steps, len(outputs))
         return combine(values, np.repeat(self.weights[inputs.group].T, steps, axis=1), last_resort)
+
+
+def taken_losses(losses: Mapping[str, np.ndarray], groups: np.ndarray) -> dict[str, np.ndarray]:
+    """`group_losses` of these groups alone."""
+    return {name: values[groups] for name, values in losses.items()}
+
+
+def stacked_losses(models: Sequence[FittedModel]) -> dict[str, np.ndarray]:
+    """`group_losses` of several models in one, the newest folds side by side; those that all of them have."""
+    stacked = {}
+    for name in models[0].group_losses:
+        parts = [model.group_losses.get(name) for model in models]
+        if all(part is not None for part in parts):
+            folds = max(part.shape[1] for part in parts)
+            padded = [np.pad(p, ((0, 0), (folds - p.shape[1], 0)), constant_values=np.nan) for p in parts]
+            stacked[name] = np.concatenate(padded)
+    return stacked
 
 
 def checked_groups(groups: Sequence[int], count: int) -> np.ndarray:

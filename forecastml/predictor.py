@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from forecastml.data.schema import Schema
-from forecastml.data.table import Table
+from forecastml.data.table import Table, restored_table, table_state
 from forecastml.errors import ConfigError
-from forecastml.model import FittedModel, Member, check_alike, checked_groups, stacked_members
+from forecastml.model import (
+    FittedModel,
+    Member,
+    check_alike,
+    checked_groups,
+    stacked_losses,
+    stacked_members,
+    taken_losses,
+)
 from forecastml.search.log import merged
 from forecastml.task import Classification, Regression
 
@@ -60,6 +67,7 @@ class Predictor(FittedModel):
             like=self.like.take(groups),
             members=tuple(Member(m.candidate, m.fitted.take(groups), np.arange(len(groups))) for m in self.members),
             weights=self.weights[groups],
+            group_losses=taken_losses(self.group_losses, groups),
             fallback=self.fallback.take(groups),
         )
 
@@ -79,6 +87,7 @@ class Predictor(FittedModel):
             like=Table.stack([model.like for model in models]),
             members=members,
             weights=weights,
+            group_losses=stacked_losses(models),
             fallback=self.fallback.stack([model.fallback for model in others]),
             log=merged([model.log for model in models]),
             findings=tuple(finding for model in models for finding in model.findings),
@@ -86,17 +95,9 @@ class Predictor(FittedModel):
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """No arrays; columns, classes and group keys."""
-        like = self.like
-        values = {"schema": asdict(like.schema), "group_keys": like.group_keys.tolist(), "labels": like.kind}
-        return {}, {**values, "classes": list(like.classes)}
+        return {}, table_state(self.like)
 
     @classmethod
     def restore(cls, core: Mapping[str, Any], arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> Predictor:
         """The inverse of `state`."""
-        schema = Schema(**{name: tuple(v) if isinstance(v, list) else v for name, v in values["schema"].items()})
-        keys = np.array(values["group_keys"], dtype=object).reshape(len(values["group_keys"]), len(schema.group))
-        nothing = np.empty(0)
-        x = np.empty((0, len(schema.known)))
-        classes = tuple(values["classes"])
-        like = Table(x, nothing, np.empty(0, np.int64), keys, schema, classes=classes, kind=values["labels"])
-        return cls(**core, like=like)
+        return cls(**core, like=restored_table(values))

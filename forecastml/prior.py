@@ -11,6 +11,7 @@ import numpy as np
 from forecastml.protocols import Candidate, Dataset, Fitted, Splitter, Task
 from forecastml.search.ensemble import Weights
 from forecastml.search.intervals import Pool
+from forecastml.search.log import LogRow
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +22,7 @@ class Prior:
     classes; splitter: with its choices made explicit; seasons: season lengths; candidates: what is tried; weights:
     pooled weights by candidate name; shrinkage: of group weights; pool: of residuals, None for rows; cold: forecast of
     a series without values; shared: pooled learners by candidate name, one fitted per fold (oldest first) and a final
-    one.
+    one; log: what was tried to learn it.
     """
 
     task: Task
@@ -34,6 +35,7 @@ class Prior:
     pool: Pool | None
     cold: float
     shared: Mapping[str, tuple[tuple[Fitted, ...], Fitted]] = field(default_factory=dict)
+    log: tuple[LogRow, ...] = ()
 
     def pooled_weights(self, names: list[str]) -> Weights:
         """The pooled weights of these candidates, renormalised; equal ones when none of them has any."""
@@ -46,7 +48,8 @@ class Prior:
         """A hash of the content, for the fingerprint of a run."""
         digest = hashlib.sha256()
         rest = (self.splitter, self.seasons, [c.name for c in self.candidates], sorted(self.weights.items()))
-        digest.update(repr((self.task, self.like.signature, rest, self.shrinkage, self.cold)).encode())
+        newest = getattr(self.like, "newest", None)
+        digest.update(repr((self.task, self.like.signature, newest, rest, self.shrinkage, self.cold)).encode())
         if self.pool is not None:
             digest.update(repr(self.pool.ratio).encode() + self.pool.profile.tobytes() + self.pool.table.tobytes())
         for name, (folds, final) in sorted(self.shared.items()):

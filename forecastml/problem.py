@@ -21,7 +21,8 @@ from forecastml.search.evaluate import predict_scored
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Data, folds, seasons, candidates and the context of all fits of a run."""
+    """Data, folds, seasons, candidates and the context of all fits of a run; share: that the data are of all that the
+    run is about."""
 
     task: Task
     config: Config
@@ -30,6 +31,7 @@ class Problem:
     candidates: tuple[Candidate, ...]
     context: FitContext
     prior: Prior | None
+    share: float = 1.0
 
     @property
     def data(self) -> Dataset:

@@ -8,33 +8,41 @@ arrays.npz      every array: "panel.target", "weights", "member_0.<name>", ...
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from forecastml.archive import (
+    ARRAYS,
+    MANIFEST,
+    arrays_of,
+    as_json,
+    collected,
+    npz,
+    packed,
+    restored,
+    unpacked,
+    verified,
+    with_manifest,
+)
 from forecastml.data.checks import Finding
-from forecastml.errors import ConfigError, CorruptModelError, ModelFormatError, NewerFormatError
+from forecastml.errors import ConfigError, CorruptModelError
 from forecastml.forecaster import Forecaster
-from forecastml.learners.registry import get_learner
 from forecastml.model import FittedModel, Member
 from forecastml.predictor import Predictor
-from forecastml.protocols import Candidate, Fitted
+from forecastml.protocols import Candidate
 from forecastml.search.log import LogRow
 from forecastml.task import task_from_json, task_to_json
 
-#: Version of the layout above; a newer one is refused, older ones are read. 1: models of series alone.
-FORMAT = 2
-MANIFEST = "manifest.json"
+#: What the names of the arrays of `group_losses` begin with.
+LOSSES = "group_losses."
 #: Kind of model on disk -> class.
 KINDS: dict[str, type[FittedModel]] = {"forecaster": Forecaster, "predictor": Predictor}
 
@@ -51,7 +59,7 @@ def save(model: FittedModel, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        for name, content in {**files, MANIFEST: _manifest(files)}.items():
+        for name, content in with_manifest(files).items():
             with open(folder / name, "wb") as file:
                 file.write(content)
                 file.flush()
@@ -76,17 +84,29 @@ def load(path: str | Path) -> FittedModel:
     Raises `ModelFormatError` when the folder is no model, `NewerFormatError` when a newer version wrote it,
     `CorruptModelError` when a file is missing or was altered.
     """
-    files = _verified(Path(path))
+    path = Path(path)
+    return _restored_model(verified(str(path), lambda name: (path / name).read_bytes()), str(path))
+
+
+def pack(model: FittedModel) -> bytes:
+    """The model as one archive of the files that `save` writes; raises as `save`."""
+    return packed(_files(model))
+
+
+def unpack(content: bytes, where: str = "the archive") -> FittedModel:
+    """The inverse of `pack`; raises as `load`, and calls the archive `where`."""
+    return _restored_model(unpacked(content, where), where)
+
+
+def _restored_model(files: Mapping[str, bytes], where: str) -> FittedModel:
     try:
         values = json.loads(files["model.json"])
-        with np.load(BytesIO(files["arrays.npz"]), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
         members = [json.loads(files[f"member_{k}.json"]) for k in range(len(values["members"]))]
-        return _model(values, arrays, members, json.loads(files["fallback.json"]))
+        return _model(values, arrays_of(files[ARRAYS]), members, json.loads(files["fallback.json"]))
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise CorruptModelError(f"{path}: the content cannot be read ({type(error).__name__}: {error})") from error
+        raise CorruptModelError(f"{where}: the content cannot be read ({type(error).__name__}: {error})") from error
 
 
 def is_model(path: Path) -> bool:
@@ -97,62 +117,21 @@ def is_model(path: Path) -> bool:
         return False
 
 
-def _manifest(files: Mapping[str, bytes]) -> bytes:
-    from forecastml import __version__
-
-    manifest = {
-        "format": FORMAT,
-        "forecastml": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "files": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
-    }
-    return _json(manifest)
-
-
-def _verified(path: Path) -> dict[str, bytes]:
-    """Content of every file of the manifest, hashes checked before anything is parsed."""
-    try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
-        version, hashes = int(manifest["format"]), dict(manifest["files"])
-    except FileNotFoundError:
-        raise ModelFormatError(f"{path} is not a saved model: there is no {MANIFEST}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorruptModelError(f"{path}: {MANIFEST} cannot be read ({error})") from error
-    if version > FORMAT:
-        raise NewerFormatError(
-            f"{path} has format {version}, saved by forecastml {manifest.get('forecastml')}; this version reads up to "
-            f"{FORMAT}: upgrade forecastml"
-        )
-    files = {}
-    for name, expected in hashes.items():
-        if Path(name).name != name:
-            raise CorruptModelError(f"{path}: the manifest names {name!r}, which is not a plain file name")
-        try:
-            files[name] = (path / name).read_bytes()
-        except OSError as error:
-            raise CorruptModelError(f"{path}: {name} is missing ({error.strerror})") from error
-        if hashlib.sha256(files[name]).hexdigest() != expected:
-            raise CorruptModelError(f"{path}: {name} was altered or damaged after saving")
-    return files
-
-
 def _files(model: FittedModel) -> dict[str, bytes]:
     arrays, special = model.state()
     arrays["weights"] = model.weights
+    arrays |= {f"{LOSSES}{name}": losses for name, losses in model.group_losses.items()}
     files = {}
     for k, member in enumerate(model.members):
         if not member.capabilities.native_state:
             raise ConfigError(
                 f"{member.candidate.name} has no native state and cannot be saved; block it and fit again"
             )
-        files[f"member_{k}.json"] = _collect(member.fitted, f"member_{k}", arrays)
+        files[f"member_{k}.json"] = collected(member.fitted, f"member_{k}", arrays)
         arrays[f"member_{k}.items"] = member.items
-    files["fallback.json"] = _collect(model.fallback, "fallback", arrays)
-    buffer = BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    files["arrays.npz"] = buffer.getvalue()
-    files["model.json"] = _json(
+    files["fallback.json"] = collected(model.fallback, "fallback", arrays)
+    files[ARRAYS] = npz(arrays)
+    files["model.json"] = as_json(
         {
             "kind": next(kind for kind, cls in KINDS.items() if isinstance(model, cls)),
             "task": task_to_json(model.task),
@@ -165,19 +144,6 @@ def _files(model: FittedModel) -> dict[str, bytes]:
     return files
 
 
-def _collect(fitted: Fitted, prefix: str, arrays: dict[str, np.ndarray]) -> bytes:
-    """Put the arrays of a fitted object among `arrays`; returns its JSON values."""
-    own, values = fitted.state()
-    arrays.update({f"{prefix}.state.{name}": array for name, array in own.items()})
-    return _json(values)
-
-
-def _restored(learner: str, prefix: str, arrays: Mapping[str, np.ndarray], values: dict[str, Any]) -> Fitted:
-    begin = f"{prefix}.state."
-    own = {name.removeprefix(begin): array for name, array in arrays.items() if name.startswith(begin)}
-    return get_learner(learner).restore(own, values)
-
-
 def _model(
     values: dict[str, Any], arrays: dict[str, np.ndarray], members: list[dict[str, Any]], fallback: dict[str, Any]
 ) -> FittedModel:
@@ -186,23 +152,13 @@ def _model(
     core = {
         "task": task,
         "members": tuple(
-            Member(c, _restored(c.learner, f"member_{k}", arrays, members[k]), arrays[f"member_{k}.items"])
+            Member(c, restored(c.learner, f"member_{k}", arrays, members[k]), arrays[f"member_{k}.items"])
             for k, c in enumerate(candidates)
         ),
         "weights": arrays["weights"],
-        "fallback": _restored(task.fallback().learner, "fallback", arrays, fallback),
+        "fallback": restored(task.fallback().learner, "fallback", arrays, fallback),
         "log": tuple(LogRow.from_json(row) for row in values["log"]),
         "findings": tuple(Finding(**finding) for finding in values["findings"]),
+        "group_losses": {name.removeprefix(LOSSES): arrays[name] for name in arrays if name.startswith(LOSSES)},
     }
     return KINDS[values.get("kind", "forecaster")].restore(core, arrays, values)
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, indent=1, default=_plain).encode()
-
-
-def _plain(value: Any) -> Any:
-    """NumPy scalars as Python numbers."""
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

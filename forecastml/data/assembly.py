@@ -19,13 +19,18 @@ def assembled(grid: Grid, like: Panel | None, policies: Policies) -> tuple[Panel
     rows, ordinals, step = grid.rows, grid.ordinals, grid.frequency.step
     schema, (begin, end) = rows.schema, rows.bounds()
     has, first, last = first_and_last(np.isfinite(rows.target), begin, end)
+    newest = int(ordinals[last[has]].max()) if has.any() else 0
+    newest = newest if like is None or like.newest is None else like.newest
     if like is None or not len(like):
-        start = np.where(has, ordinals[first], _start_without_values(ordinals, has, last, (begin, end), step))
+        known = has.any() or (like is not None and like.newest is not None)
+        without = _start_without_values(ordinals, newest, (begin, end), step) if known else ordinals[begin]
+        start = np.where(has, ordinals[first], without)
     else:
         # Rows that continue a model begin where they begin: the first may bring known covariates alone.
         start = ordinals[begin]
     own = np.where(has, (ordinals[last] - start) // step + 1, 0)
-    stale, newest = _stale(ordinals[last], has, step, policies.stale_after if like is None else None)
+    after = policies.stale_after if like is None or like.newest is not None else None
+    stale = has & ((newest - ordinals[last]) // step > after) if after is not None else np.zeros(len(has), bool)
     common = stale & (policies.stale == "common")
     length = np.where(common, (newest - start) // step + 1, own)
     reach = np.maximum((ordinals[end - 1] - start) // step + 1, np.where(common, length, 0))
@@ -61,7 +66,7 @@ def assembled(grid: Grid, like: Panel | None, policies: Policies) -> tuple[Panel
 
 
 def _start_without_values(
-    ordinals: np.ndarray, has: np.ndarray, last: np.ndarray, bounds: tuple[np.ndarray, np.ndarray], step: int
+    ordinals: np.ndarray, known_until: int, bounds: tuple[np.ndarray, np.ndarray], step: int
 ) -> np.ndarray:
     """Where a series without a value would be forecast from: its first row after all known values, or its end.
 
@@ -69,9 +74,7 @@ def _start_without_values(
     """
     begin, end = bounds
     first, newest = ordinals[begin], ordinals[end - 1]
-    if not has.any():
-        return first
-    missing = np.maximum(ordinals[last[has]].max() + 1 - first, 0)
+    missing = np.maximum(known_until + 1 - first, 0)
     return np.minimum(first + -(-missing // step) * step, newest + step)
 
 
@@ -108,14 +111,6 @@ def _block(rows: Rows, names: tuple[str, ...], slots: _Slots | None) -> np.ndarr
         values = rows.columns[name]
         block[:, j] = values if slots is None else slots.put(values, -1.0 if rows.is_category(name) else np.nan)
     return block
-
-
-def _stale(last: np.ndarray, has: np.ndarray, step: int, after: int | None) -> tuple[np.ndarray, int]:
-    """Which series end more than `after` periods before the newest value of all, and its ordinal."""
-    newest = int(last[has].max()) if has.any() else 0
-    if after is None:
-        return np.zeros(len(has), bool), newest
-    return has & ((newest - last) // step > after), newest
 
 
 def _stale_finding(rows: Rows, stale: np.ndarray, newest: str, policies: Policies) -> list[Finding]:

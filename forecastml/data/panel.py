@@ -24,7 +24,8 @@ class Panel:
     target: float64 (values,); begin, end, start, known_begin, known_end, group: int64 (series,);
     keys: object (series, key columns), all text; weight: float64 (values,) or None;
     known: float64 (known rows, known columns); past: float64 (values, past columns);
-    static: float64 (series, static columns).
+    static: float64 (series, static columns); newest: ordinal of the newest value of the whole that this is read as a
+    part of, None where this is the whole.
     """
 
     target: np.ndarray
@@ -43,6 +44,7 @@ class Panel:
     weight: np.ndarray | None = None
     tz: str | None = None
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    newest: int | None = None
     separable: ClassVar[bool] = True
 
     @classmethod
@@ -246,6 +248,7 @@ def panel_state(panel: Panel) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "tz": panel.tz,
         "keys": panel.keys.tolist(),
         "categories": {column: list(values) for column, values in panel.categories.items()},
+        "newest": panel.newest,
     }
 
 
@@ -255,9 +258,12 @@ def restored_panel(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) 
     return Panel(
         **{name: arrays[f"panel.{name}"] for name in _ARRAYS},
         frequency=Frequency(**values["frequency"]),
-        keys=np.array(values["keys"], dtype=object).reshape(len(values["keys"]), -1),
+        keys=np.array(values["keys"], dtype=object).reshape(
+            len(values["keys"]), -1 if values["keys"] else len(schema["series"])
+        ),
         schema=Schema(**schema),
         weight=arrays.get("panel.weight"),
         tz=values["tz"],
         categories={column: tuple(v) for column, v in values["categories"].items()},
+        newest=values.get("newest"),
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -117,3 +117,18 @@ class Table:
         """The same rows sorted by their content, so that the order in which they came changes nothing."""
         weight = np.zeros(len(self)) if self.weight is None else self.weight
         return self.select(np.lexsort((weight, self.y, *self.x.T[::-1], self.group)))
+
+
+def table_state(table: Table) -> dict[str, Any]:
+    """Columns, classes and group keys of a table as JSON values, without its rows, for `restored_table`."""
+    values = {"schema": asdict(table.schema), "group_keys": table.group_keys.tolist(), "labels": table.kind}
+    return {**values, "classes": list(table.classes)}
+
+
+def restored_table(values: Mapping[str, Any]) -> Table:
+    """The inverse of `table_state`: a table without rows."""
+    schema = Schema(**{name: tuple(v) if isinstance(v, list) else v for name, v in values["schema"].items()})
+    keys = np.array(values["group_keys"], dtype=object).reshape(len(values["group_keys"]), len(schema.group))
+    nothing, x = np.empty(0), np.empty((0, len(schema.known)))
+    classes = tuple(values["classes"])
+    return Table(x, nothing, np.empty(0, np.int64), keys, schema, classes=classes, kind=values["labels"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -35,7 +35,8 @@ class Evaluation:
     truth: rows of all folds stacked; fallback: values (rows, outputs) that fill rows a learner could not predict, so
     that every candidate is judged on the same rows; prune: a candidate stops between folds once its mean loss is
     worse than `prune` times the best completed one (None: never); keep: keep the fitted objects of these learners;
-    shared: candidate name -> fitted per fold, used in place of a fit.
+    shared: candidate name -> fitted per fold, used in place of a fit; most_guilty: a learner that fails for more items
+    than this has failed (None: only if it fails for all of them).
     """
 
     folds: tuple[Fold, ...]
@@ -46,6 +47,7 @@ class Evaluation:
     prune: float | None = None
     keep: frozenset[str] = frozenset()
     shared: Mapping[str, Sequence[Fitted]] = field(default_factory=dict)
+    most_guilty: int | None = MAX_GUILTY
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +79,7 @@ class Work:
 @dataclass(frozen=True, eq=False)
 class Refit:
     """A member to fit on all data; self-contained like `Work`. start: from the last fold, for a warm start; parts: the
-    fits that a combination can be put together from."""
+    fits that a combination can be put together from; most_guilty: as for `Evaluation`."""
 
     candidate: Candidate
     learner: Learner
@@ -85,6 +87,7 @@ class Refit:
     context: FitContext
     start: Start | None = None
     parts: tuple[Refit, ...] = ()
+    most_guilty: int | None = MAX_GUILTY
 
 
 def describe(error: BaseException) -> str:
@@ -114,10 +117,11 @@ def _evaluate(work: Work, seconds: list[float]) -> Trial:
             outcome = Outcome(shared[fold.index], np.arange(len(fold.inputs)), {})
         else:
             warm = None if start is None else start.on(fold.items)
-            outcome = fit_guarded(work.learner, fold.train, candidate.params, evaluation.context, warm)
+            most = evaluation.most_guilty
+            outcome = fit_guarded(work.learner, fold.train, candidate.params, evaluation.context, warm, most)
             start = _start(work.learner, outcome, fold.items)
-        values = _predicted(outcome, fold, evaluation.context)
-        failures.update({int(fold.items[item]): reason for item, reason in outcome.failures.items()})
+        values, lost = _predicted(outcome, fold, evaluation)
+        failures.update({int(fold.items[item]): reason for item, reason in {**outcome.failures, **lost}.items()})
         parts.append(values)
         kept.append(outcome.fitted)
         losses.append(fold_loss(values, evaluation, position))
@@ -143,7 +147,8 @@ def _evaluate(work: Work, seconds: list[float]) -> Trial:
 def refit(work: Refit) -> tuple[Outcome | None, str]:
     """Fit a member on all data; (None, reason) when it failed or time was over."""
     try:
-        return fit_guarded(work.learner, work.data, work.candidate.params, work.context, work.start), ""
+        params, most = work.candidate.params, work.most_guilty
+        return fit_guarded(work.learner, work.data, params, work.context, work.start, most), ""
     except Exception as error:
         return None, describe(error)
 
@@ -157,12 +162,17 @@ def fold_loss(values: np.ndarray, evaluation: Evaluation, position: int) -> floa
 
 
 def fit_guarded(
-    learner: Learner, data: Dataset, params: Params, context: FitContext, start: Start | None = None
+    learner: Learner,
+    data: Dataset,
+    params: Params,
+    context: FitContext,
+    start: Start | None = None,
+    most_guilty: int | None = MAX_GUILTY,
 ) -> Outcome:
     """Fit all items; when that raises, find the guilty ones by halving, leave them out and fit the rest together.
 
     start: fitted objects of an earlier cutoff; each item that has one there is refitted from it, the others anew.
-    Raises the learner's own exception when more than `MAX_GUILTY` items (or all) are guilty, or when items are not
+    Raises the learner's own exception when more than `most_guilty` items (or all) are guilty, or when items are not
     separable; `DeadlineExceeded` when time is over.
     """
     data = data if learner.capabilities.missing else data.filled()
@@ -182,7 +192,7 @@ def fit_guarded(
     except DeadlineExceeded:
         raise
     except Exception as error:
-        guilty = _find_guilty(attempt, everything, error)
+        guilty = _find_guilty(attempt, everything, error, most_guilty)
         rest = np.setdiff1d(everything, list(guilty))
         if not len(rest):
             raise
@@ -194,7 +204,7 @@ def _outcome(fitted: Fitted, items: np.ndarray, failures: Mapping[int, str]) -> 
     return Outcome(fitted, items, {**failures, **refused})
 
 
-def _find_guilty(attempt, items: np.ndarray, error: Exception) -> dict[int, str]:
+def _find_guilty(attempt, items: np.ndarray, error: Exception, most: int | None) -> dict[int, str]:
     """Items whose fit raises alone, with the reason; raises `error` when there are too many."""
     guilty: dict[int, str] = {}
     suspects = [items]
@@ -210,7 +220,7 @@ def _find_guilty(attempt, items: np.ndarray, error: Exception) -> dict[int, str]
             error = raised
         if len(part) == 1:
             guilty[int(part[0])] = describe(error)
-            if len(guilty) > MAX_GUILTY:
+            if most is not None and len(guilty) > most:
                 raise error
         else:
             middle = len(part) // 2
@@ -219,12 +229,17 @@ def _find_guilty(attempt, items: np.ndarray, error: Exception) -> dict[int, str]
 
 
 def predict_guarded(fitted: Fitted, inputs: Dataset, steps: int, outputs: tuple[str, ...]) -> tuple[np.ndarray, str]:
-    """Values (items * steps, outputs), NaN where there is none, and why a prediction failed altogether ("" if not)."""
+    """Values (items * steps, outputs), NaN where there is none, and why a prediction failed ("" if none did)."""
+
+    def predict(fitted: Fitted, inputs: Dataset) -> np.ndarray:
+        return fitted.predict(inputs, steps, outputs).values
+
     try:
-        values = fitted.predict(inputs, steps, outputs).values.reshape(len(inputs) * steps, len(outputs))
+        values, lost = _predicted_apart(fitted, inputs, (steps, len(outputs)), predict, None)
     except Exception as error:
         return np.full((len(inputs) * steps, len(outputs)), np.nan), describe(error)
-    return np.where(np.isfinite(values), values, np.nan), ""
+    values = values.reshape(len(inputs) * steps, len(outputs))
+    return np.where(np.isfinite(values), values, np.nan), next(iter(lost.values()), "")
 
 
 def predict_scored(fitted: Fitted, inputs: Dataset, context: FitContext) -> np.ndarray:
@@ -237,13 +252,52 @@ def predict_scored(fitted: Fitted, inputs: Dataset, context: FitContext) -> np.n
     return values.reshape(len(inputs), steps, width)[:, context.gap :].reshape(-1, width)
 
 
-def _predicted(outcome: Outcome, fold: Fold, context: FitContext) -> np.ndarray:
+def _predicted(outcome: Outcome, fold: Fold, evaluation: Evaluation) -> tuple[np.ndarray, dict[int, str]]:
+    """A fold's values, and why there is none for some items (positions in the fold)."""
+    context = evaluation.context
     per_item = len(fold.truth) // max(len(fold.items), 1)
     items = outcome.served(len(fold.items))
     inputs = fold.inputs if len(items) == len(fold.inputs) else fold.inputs.select(items)
+
+    def predict(fitted: Fitted, inputs: Dataset) -> np.ndarray:
+        return predict_scored(fitted, inputs, context)
+
     values = np.full((len(fold.items), per_item, len(context.outputs)), np.nan)
-    values[items] = predict_scored(outcome.fitted, inputs, context).reshape(len(items), per_item, -1)
-    return values.reshape(len(fold.truth), -1)
+    shape, most = values.shape[1:], evaluation.most_guilty
+    values[items], lost = _predicted_apart(outcome.fitted, inputs, shape, predict, most)
+    return values.reshape(len(fold.truth), -1), {int(items[k]): reason for k, reason in lost.items()}
+
+
+def _predicted_apart(
+    fitted: Fitted,
+    inputs: Dataset,
+    shape: tuple[int, ...],
+    predict: Callable[[Fitted, Dataset], np.ndarray],
+    most_guilty: int | None,
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Values (items, *shape); where `predict` raises, halving finds the guilty items, which get NaN and a reason.
+
+    Raises what `predict` raised for all items, for more than `most_guilty`, and where items are not separable.
+    """
+    values = np.full((len(inputs), *shape), np.nan)
+    lost: dict[int, str] = {}
+    parts = [np.arange(len(inputs))]
+    while parts:
+        part = parts.pop()
+        everyone = len(part) == len(inputs)
+        try:
+            some = predict(fitted, inputs) if everyone else predict(fitted.take(part), inputs.select(part))
+            values[part] = some.reshape(len(part), *shape)
+        except Exception as error:
+            if not inputs.separable or isinstance(error, DeadlineExceeded):
+                raise
+            if len(part) > 1:
+                parts += [part[len(part) // 2 :], part[: len(part) // 2]]
+                continue
+            lost[int(part[0])] = describe(error)
+            if len(lost) == len(inputs) or (most_guilty is not None and len(lost) > most_guilty):
+                raise
+    return values, lost
 
 
 def _start(learner: Learner, outcome: Outcome, items: np.ndarray) -> Start | None:
