@@ -24,10 +24,10 @@ from forecastml.model import (
     taken_losses,
 )
 from forecastml.rolling import Origins, Rolled, missing_known, with_known
-from forecastml.scoring import model_metrics, score_columns
+from forecastml.scoring import cutoff_texts, model_metrics, score_columns
 from forecastml.search.intervals import Conformal, Pool
 from forecastml.search.log import merged
-from forecastml.status import Service, status_columns
+from forecastml.status import Groups, Service, status_columns
 from forecastml.task import Forecasting, checked_levels
 
 if TYPE_CHECKING:
@@ -141,13 +141,7 @@ class Forecaster(FittedModel):
         """
         from forecastml.data.frames import to_frame
 
-        served = np.stack([self._served(m) for m in range(len(self.members))] or [np.zeros(len(self.panel), bool)])
-        weights = np.where(served.T, self.weights[self.panel.group], 0.0) if self.members else served.T * 0.0
-        replaced = np.zeros(weights.shape, dtype=bool)
-        for m, member in enumerate(self.members):
-            replaced[member.items, m] = getattr(member.fitted, "replaced", False)
-        service = Service([member.candidate.name for member in self.members], weights, replaced)
-        return to_frame(status_columns(self.panel, service, self.judged, self.skipped))
+        return to_frame(status_columns(self.panel, self._service(), self.judged, self.skipped))
 
     @property
     def pool(self) -> Pool:
@@ -342,11 +336,22 @@ class Forecaster(FittedModel):
         last_resort = np.where(np.isnan(last_resort), self.cold[:, None], last_resort)
         return self._mixed(panel, steps, ("mean",), last_resort.reshape(-1, 1)).reshape(len(panel), steps)
 
-    def _served(self, m: int) -> np.ndarray:
-        member = self.members[m]
-        served = np.zeros(len(self.panel), bool)
-        served[member.items] = [status == "ok" for status in member.fitted.status]
-        return served
+    def _service(self) -> Service:
+        served, replaced = np.zeros((2, len(self.panel), len(self.members)), dtype=bool)
+        for m, member in enumerate(self.members):
+            served[member.items, m] = [status == "ok" for status in member.fitted.status]
+            replaced[member.items, m] = getattr(member.fitted, "replaced", False)
+        weights = np.where(served, self.weights[self.panel.group], 0.0)
+        return Service([member.candidate.name for member in self.members], weights, replaced)
+
+    def _groups(self) -> Groups:
+        panel = self.panel
+        _, first = np.unique(panel.group, return_index=True)
+        columns = [c for c in panel.schema.group or panel.schema.series if c in panel.schema.series]
+        keys = panel.keys[first][:, [panel.schema.series.index(column) for column in columns]]
+        ends = np.full(len(first), np.iinfo(np.int64).min)
+        np.maximum.at(ends, panel.group, panel.last_ordinal)
+        return Groups(tuple(columns), keys, panel.group, self._service(), {"until": cutoff_texts(panel, ends)})
 
 
 def _check_stackable(models: Sequence[Forecaster]) -> None:

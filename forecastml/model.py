@@ -19,6 +19,7 @@ from forecastml.search.ensemble import combine
 from forecastml.search.evaluate import predict_guarded
 from forecastml.search.intervals import Pool
 from forecastml.search.log import LogRow
+from forecastml.status import Groups, group_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,6 +90,17 @@ class FittedModel:
             }
         )
 
+    def groups(self) -> pd.DataFrame:
+        """How each group is served, and how good that was out of fold; in the order of `weights`.
+
+        Columns: the group's key, items (series or groups of rows), state ("ok" or "fallback"), model_used (members by
+        weight), reason, loss and baseline (by the task's metric, mean over folds, of what serves the group and of the
+        task's last resort), newest and newest_baseline (of the newest fold), and for series until (the last period).
+        """
+        from forecastml.data.frames import to_frame
+
+        return to_frame(group_columns(self._groups(), self.weights, self.group_losses))
+
     @property
     def pool(self) -> Pool | None:
         """The residuals that groups share, None where there are no intervals."""
@@ -120,6 +132,10 @@ class FittedModel:
     @classmethod
     def restore(cls, core: Mapping[str, Any], arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> Self:
         """The inverse of `state`; core: the fields of `FittedModel`."""
+        raise NotImplementedError
+
+    def _groups(self) -> Groups:
+        """Keys and service of the groups."""
         raise NotImplementedError
 
     def _mixed(self, inputs: Dataset, steps: int, outputs: tuple[str, ...], last_resort: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from forecastml.model import (
     taken_losses,
 )
 from forecastml.search.log import merged
+from forecastml.status import Groups, Service
 from forecastml.task import Classification, Regression
 
 if TYPE_CHECKING:
@@ -96,6 +97,11 @@ class Predictor(FittedModel):
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """No arrays; columns, classes and group keys."""
         return {}, table_state(self.like)
+
+    def _groups(self) -> Groups:
+        like, nothing = self.like, np.zeros(self.weights.shape, dtype=bool)
+        service = Service([member.candidate.name for member in self.members], self.weights, nothing)
+        return Groups(like.schema.group, like.group_keys, np.arange(like.n_groups), service)
 
     @classmethod
     def restore(cls, core: Mapping[str, Any], arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> Predictor:

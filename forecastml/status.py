@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ class Service:
     """How the members of a model serve its series.
 
     names: of the members; weights: float64 (series, members), 0 where a member does not serve a series; replaced: bool
-    (series, members), where a simpler forecast stands in for the member's own.
+    (series, members), where a simpler forecast stands in for the member's own. In place of series there may be groups.
     """
 
     names: Sequence[str]
@@ -46,6 +46,60 @@ class Service:
     def mixtures(self) -> list[str]:
         """Members by weight, for each series."""
         return [_mixture(self.names, row) for row in self.weights]
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """The groups of a model. columns: names of the key columns; keys: object (groups, key columns), all text; group:
+    int64 (items,), of each item that `service` tells of; more: further columns by name."""
+
+    columns: tuple[str, ...]
+    keys: np.ndarray
+    group: np.ndarray
+    service: Service
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+def group_columns(groups: Groups, weights: np.ndarray, losses: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Key columns, items, state, model_used, reason, loss, baseline, newest, newest_baseline, and what more there is.
+
+    weights: float64 (groups, members); losses: as in `FittedModel`.
+    """
+    count, service = len(weights), groups.service
+    items = np.bincount(groups.group, minlength=count)
+    served = np.zeros(weights.shape, dtype=bool)
+    np.logical_or.at(served, groups.group, service.weights > 0)
+    kept = np.where(served, weights, 0.0)
+    states = np.where(kept.sum(axis=1) > 0, "ok", "fallback")
+    alone = np.bincount(groups.group, weights=service.weights.sum(axis=1) == 0, minlength=count).astype(int)
+    nothing = np.full((count, 1), np.nan)
+    ensemble, fallback = losses.get("ensemble", nothing), losses.get("fallback", nothing)
+    ensemble = np.where((states == "ok")[:, None], ensemble, fallback)
+    return {
+        **{column: groups.keys[:, k] for k, column in enumerate(groups.columns)},
+        "items": items,
+        "state": states.tolist(),
+        "model_used": Service(service.names, kept, served).mixtures(),
+        "reason": [_unserved(*pair) for pair in zip(alone.tolist(), items.tolist(), strict=True)],
+        "loss": _means(ensemble),
+        "baseline": _means(fallback),
+        "newest": ensemble[:, -1],
+        "newest_baseline": fallback[:, -1],
+        **groups.more,
+    }
+
+
+def _unserved(alone: int, items: int) -> str:
+    if alone in (0, items):
+        return REASONS["fallback"] if alone else ""
+    return f"{alone} of {items} by the fallback: {REASONS['fallback']}"
+
+
+def _means(losses: np.ndarray) -> np.ndarray:
+    """Mean over the folds that there are: float64 (groups,), NaN for none."""
+    there = ~np.isnan(losses)
+    with np.errstate(invalid="ignore"):
+        return np.where(there, losses, 0.0).sum(axis=1) / there.sum(axis=1)
 
 
 def status_columns(panel: Panel, service: Service, judged: np.ndarray, skipped: np.ndarray) -> dict[str, Any]:
