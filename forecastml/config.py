@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from forecastml.budget import Budget
@@ -178,3 +178,19 @@ class Config:
 def as_config(config: Config | str) -> Config:
     """A preset's name or a config, as a config."""
     return Config.preset(config) if isinstance(config, str) else config
+
+
+def config_to_json(config: Config) -> dict[str, Any]:
+    """All fields of a config as JSON values."""
+    return asdict(config)
+
+
+def config_from_json(values: Mapping[str, Any]) -> Config:
+    """The inverse of `config_to_json`."""
+    parts = {
+        "learners": tuple(values["learners"]),
+        "budget": Budget(**values["budget"]),
+        "greedy": Greedy(**values["greedy"]),
+        "insisted": tuple(Candidate(**candidate) for candidate in values["insisted"]),
+    }
+    return Config(**{**values, **parts})

@@ -26,6 +26,10 @@ class ConfigError(ForecastMLError, ValueError):
     """A task, preset, learner, metric or option has a value that cannot work."""
 
 
+class NothingToJudge(ConfigError):
+    """No series is long enough for a fold, so that nothing can be learned from comparing forecasts with what came."""
+
+
 class DeadlineExceeded(ForecastMLError, TimeoutError):
     """The time allowed for a fit is over."""
 

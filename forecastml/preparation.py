@@ -11,7 +11,9 @@ import numpy as np
 from forecastml.automl import Choice, Listener, run, silent
 from forecastml.budget import Deadline
 from forecastml.config import Config, as_config
-from forecastml.errors import ConfigError
+from forecastml.data.panel import Panel
+from forecastml.data.table import Table
+from forecastml.errors import NothingToJudge
 from forecastml.learners.registry import get_learner
 from forecastml.model import FittedModel
 from forecastml.prior import Prior, drawn_groups
@@ -33,10 +35,11 @@ def prepare(
     """Learn what groups share, on up to 1,000 of them drawn by the hash of their keys.
 
     of: number of groups that the prior is for, None for those of `data`: what would take too long for all of them is
-    not tried. Raises as `fit`, and `ConfigError` when no series is long enough for a fold.
+    not tried. Rows as they come from `task.read` or `task.check` will do as data. Raises as `fit`, and
+    `NothingToJudge` when no series is long enough for a fold.
     """
     config, listener = as_config(config), listener or silent
-    everything = task.read(data).data
+    everything = data if isinstance(data, Panel | Table) else task.read(data).data
     sample = everything.take(drawn_groups(everything))
     problem = state(sample, task, config, None, Deadline.after(config.budget.seconds))
     problem = replace(problem, share=min(1.0, sample.n_groups / max(of or everything.n_groups, 1)))
@@ -46,7 +49,7 @@ def prepare(
 
 def _prior(problem: Problem, model: FittedModel, choice: Choice | None) -> Prior:
     if choice is None:
-        raise ConfigError("no series is long enough for a fold, so there is no prior to learn; give longer series")
+        raise NothingToJudge("no series is long enough for a fold, so there is no prior to learn; give longer series")
     final = {member.candidate.name: member.fitted for member in model.members}
     pooled = {
         trial.candidate.name: (trial.fitted, final[trial.candidate.name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -150,6 +151,17 @@ class RollingOrigin:
             fold=np.full(len(series), index),
             step=step,
         )
+
+
+def earliest(panel: Panel, folds: Sequence[Fold]) -> Panel:
+    """The earliest training window: each series up to its oldest cutoff; without folds, all of it."""
+    if not folds:
+        return panel
+    lengths = np.zeros(len(panel), np.int64)
+    for fold in reversed(folds):
+        lengths[fold.items] = fold.cutoff
+    window = panel.before(lengths)
+    return window.select(window.lengths > 0)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from forecastml.data.table import RowColumns, Table
 from forecastml.errors import ConfigError, DataError
 from forecastml.metrics import get_metric, metric_names, scales
 from forecastml.protocols import Candidate, Cut, Facts, FitContext, Fold, Metric, Splitter, Task
-from forecastml.splits import Holdout, KFold, RollingOrigin
+from forecastml.splits import Holdout, KFold, RollingOrigin, earliest
 
 #: From so many rows on, one part held out tells enough.
 HOLDOUT_ROWS = 20_000
@@ -146,6 +146,10 @@ class Forecasting:
         if not reading.data.lengths.any():
             raise DataError(f"column {self.target!r} holds no number at all; check the target column")
         return replace(reading, findings=(*reading.findings, *diagnose(reading.data, self.gap + self.horizon)))
+
+    def grouped(self, by: Sequence[str]) -> Forecasting:
+        """The same task for groups that are told apart by these columns, which tell series apart too."""
+        return replace(self, group=by, series=(*by, *(name for name in self.series if name not in by)))
 
     def check(self, source: Any) -> Reading:
         """Everything that is wrong with a table or looks wrong, without raising for it; without data when it could not
@@ -292,6 +296,10 @@ class _OfRows:
         """The roles of the columns."""
         return RowColumns(self.target, self.features, self.group, self.weight, self.labels)
 
+    def grouped(self, by: Sequence[str]) -> Self:
+        """The same task for groups that are told apart by these columns."""
+        return replace(self, group=by)
+
     def read(self, source: Any, like: Table | None = None) -> Reading:
         """Read a table into rows and say what was found; raises `DataError` with the remedy."""
         from forecastml.data.table_reading import read_table
@@ -359,17 +367,6 @@ def task_from_json(values: Mapping[str, Any]) -> Task:
     """The inverse of `task_to_json`; without a kind it is forecasting."""
     fields = {name: value for name, value in values.items() if name != "kind"}
     return _TASKS[values.get("kind", Forecasting.name)](**fields)
-
-
-def earliest(panel: Panel, folds: Sequence[Fold]) -> Panel:
-    """The earliest training window: each series up to its oldest cutoff; without folds, all of it."""
-    if not folds:
-        return panel
-    lengths = np.zeros(len(panel), np.int64)
-    for fold in reversed(folds):
-        lengths[fold.items] = fold.cutoff
-    window = panel.before(lengths)
-    return window.select(window.lengths > 0)
 
 
 def checked_levels(levels: Sequence[float]) -> tuple[float, ...]:

@@ -37,12 +37,32 @@ def digest_of(key: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
+class File:
+    """A file in the store that is there whole. name: relative to the store; sha256 in hexadecimal; size in bytes."""
+
+    name: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The version of a group that serves: its place in a shard, and its loss on the newest fold of its training."""
+
+    shard: File
+    place: int
+    newest: float
+
+
+@dataclass(frozen=True)
 class Group:
-    """The rows of one key. key: texts of the partition columns; content: hash of its rows, whatever their order."""
+    """The rows of one key. key: texts of the partition columns; content: hash of its rows, whatever their order;
+    serving: the version to go on from or to beat, None for none."""
 
     key: tuple[str, ...]
     rows: int
     content: str
+    serving: Serving | None = None
 
     @property
     def digest(self) -> str:
@@ -74,15 +94,6 @@ class Batch:
         """Two batches of the same parts, to find the group that does harm."""
         middle = len(self.groups) // 2
         return Batch(self.groups[:middle], self.parts), Batch(self.groups[middle:], self.parts)
-
-
-@dataclass(frozen=True)
-class File:
-    """A file in the store that is there whole. name: relative to the store; sha256 in hexadecimal; size in bytes."""
-
-    name: str
-    sha256: str
-    size: int
 
 
 @dataclass(frozen=True)

@@ -61,14 +61,18 @@ LAYERS = {
 #: What many_models may use of the mathematics: its public names, and these doors.
 DOORS = {
     "forecastml",
+    "forecastml.archive",
     "forecastml.cli_options",
     "forecastml.cli_output",
     "forecastml.data.sources",
     "forecastml.errors",
+    "forecastml.config",
     "forecastml.extras",
+    "forecastml.learners.registry",
     "forecastml.prior_storage",
     "forecastml.progress",
     "forecastml.storage",
+    "forecastml.task",
 }
 FRAME_LIBRARIES = {"pandas", "polars", "narwhals"}
 FRAMES_ALLOWED = {

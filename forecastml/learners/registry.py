@@ -63,6 +63,11 @@ def unregister(name: str) -> None:
     _registered.pop(name, None)
 
 
+def registered() -> tuple[Learner, ...]:
+    """The learners that were registered, for another process to register them too."""
+    return tuple(_registered.values())
+
+
 def learner_names() -> tuple[str, ...]:
     """All known names: built-in first, then registered."""
     return tuple(dict.fromkeys((*BUILT_IN, *_registered)))

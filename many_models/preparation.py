@@ -1,0 +1,108 @@
+"""From a request to a job: the rows laid out by group, and the prior that the groups share, both kept in the store."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import forecastml as fm
+from forecastml.errors import DataError, NothingToJudge
+from forecastml.prior_storage import pack_prior
+from many_models.errors import StoreError
+from many_models.job import Job
+from many_models.partition import PartitionSettings
+from many_models.protocols import File
+from many_models.settings import Request
+from many_models.source import lay_out, open_layout
+from many_models.store import Store
+
+#: The prior is learned from one group in so many, but from no fewer than `LEAST`.
+ONE_IN, LEAST = 5, 200
+#: Groups that are looked at one by one to see whether none can be read.
+TRIED = 20
+
+
+def prepared(store: Store, run: int, request: Request, source: Any = None) -> Job:
+    """The job of a run; what an earlier attempt left finished is taken up again.
+
+    source: the table or path; None: as the request says. Raises `DataError` for a source that cannot be read, and when
+    no group of a sample can, `StoreError` for a table in memory that was lost before it was laid out.
+    """
+    layout = laid_out(store, folder_of(store, run), request, source)
+    return Job.of(request.task, request.config, layout, store.root, _prior(store, run, request, layout))
+
+
+def laid_out_job(store: Store, run: int, request: Request, source: Any = None) -> Job:
+    """A job without a prior, for work that fits nothing."""
+    layout = laid_out(store, folder_of(store, run), request, source)
+    return Job.of(request.task, request.config, layout, store.root, None)
+
+
+def folder_of(store: Store, run: int) -> Path:
+    """Where the rows of a run are laid out."""
+    return store.root / "data" / f"run-{run}"
+
+
+def laid_out(store: Store, folder: Path, request: Request, source: Any = None) -> Any:
+    """The layout in the folder, made from the source where it is not there whole."""
+    layout = open_layout(folder)
+    if layout is not None:
+        return layout
+    source = request.source if source is None else source
+    if source is None:
+        raise StoreError("the rows came as a table in memory and were not laid out; call `run` again with the table")
+    shutil.rmtree(folder, ignore_errors=True)
+    settings = request.settings
+    sizes = PartitionSettings(rows=settings.batch_rows, groups=settings.batch_groups)
+    return lay_out(source, request.by, request.columns, folder, sizes)
+
+
+def _prior(store: Store, run: int, request: Request, layout: Any) -> File | None:
+    """The prior in the store, learned where it is not there; None where each group is on its own."""
+    name = f"prior-{run}"
+    if request.settings.scope == "own":
+        return None
+    found = store.find(name)
+    if found is not None:
+        return found
+    groups = layout.total.groups
+    sample = layout.sample(min(request.settings.sample, max(LEAST, groups // ONE_IN)))
+    try:
+        data = _readable(request, sample)
+        prior = fm.prepare(data, request.task, request.config, request.settings.listener, of=groups)
+    except NothingToJudge:
+        return None
+    return store.put(name, pack_prior(prior))
+
+
+def _readable(request: Request, sample: Any) -> Any:
+    """The sample as data. Groups with defects are in it as far as they can be read: they will be told one by one.
+
+    Raises the `DataError` of the first when none of some groups can be read: then it is the task that is wrong.
+    """
+    task = request.task
+    try:
+        return task.read(sample).data
+    except DataError as error:
+        keys = dict.fromkeys(zip(*(sample[column].to_pylist() for column in request.by), strict=True))
+        if not any(_can_be_read(task, sample, request.by, key) for key in list(keys)[:TRIED]):
+            raise
+        reading = task.check(sample)
+        if reading.data is None:
+            raise error
+        return reading.data
+
+
+def _can_be_read(task: Any, sample: Any, by: tuple[str, ...], key: tuple[str, ...]) -> bool:
+    import pyarrow.compute as pc
+
+    mask = None
+    for column, text in zip(by, key, strict=True):
+        same = pc.equal(sample[column], text)
+        mask = same if mask is None else pc.and_(mask, same)
+    try:
+        task.read(sample.filter(mask))
+    except DataError:
+        return False
+    return True
