@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from forecastml.data.extension import extend, extend_by_values, reaching, require_known, unknown_ahead
+from forecastml.data.extension import extend, extend_by_values, newer, reaching, require_known, unknown_ahead
 from forecastml.data.panel import Panel, panel_state, restored_panel
 from forecastml.data.wall_clock import elapsed_steps, points_ahead
 from forecastml.errors import ConfigError, ForecastWarning
@@ -168,12 +168,13 @@ class Forecaster(FittedModel):
         past = self.panel if history is None else history
         return plot_forecast(past, made, self.panel.schema, series, limit, actual)
 
-    def append(self, context: Any) -> Forecaster:
+    def append(self, context: Any, overlap: bool = False) -> Forecaster:
         """The model with its origin moved over newer rows; parameters, weights and intervals stay.
 
-        Members that cannot move are left out, the others' weights renormalised. Raises `FutureError` for older rows.
+        Members that cannot move are left out, the others' weights renormalised. Raises `FutureError` for older rows;
+        overlap: these are left out instead.
         """
-        return self._appended(context, self.panel)
+        return self._appended(context, self.panel, overlap)
 
     def take(self, groups: Sequence[int]) -> Forecaster:
         """The model of these groups alone (positions), in this order; the leaderboard stays that of the run."""
@@ -279,10 +280,10 @@ class Forecaster(FittedModel):
         weights = self.weights[:, movable]
         return replace(self, members=tuple(members), weights=weights, fallback=self.fallback.append(panel))
 
-    def _appended(self, context: Any, whole: Panel) -> Forecaster:
+    def _appended(self, context: Any, whole: Panel, overlap: bool = False) -> Forecaster:
         """`append` of the rows that belong to this model's series; whole: the panel that it was chosen from."""
         rows = newer_rows(self.task, context, whole, self.panel, self.skipped, "context")
-        panel = extend(self.panel, rows, "context")
+        panel = extend(self.panel, newer(self.panel, rows) if overlap else rows, "context")
         return trimmed(replace(self._moved(panel), panel=panel))
 
     def _with_future(self, future: Any, whole: Panel) -> tuple[Panel, int]:
@@ -374,6 +375,13 @@ def grid_values(model: Forecaster, panel: Panel, steps: int, levels: Sequence[fl
     values = np.concatenate([mean[:, :, None], model.conformal.quantiles(mean, levels)], axis=2)
     values = np.maximum(values, model.lower[:, None, None])
     return np.rint(values) if model.task.integer else values
+
+
+def moved_over(model: Forecaster, index: np.ndarray, rows: Panel) -> Forecaster:
+    """The model of the series at these positions, moved over those of the rows that are newer."""
+    chosen = model._chosen(index)
+    panel = extend(chosen.panel, newer(chosen.panel, rows), "rows")
+    return replace(chosen._moved(panel), panel=panel)
 
 
 def _keys(keys: Sequence[Sequence[str]]) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 from many_models.executors import executor
 from many_models.job import Job, lost
 from many_models.kinds import Kind
-from many_models.protocols import FAILED, FALLBACK, OK, QUARANTINED, Batch, Death, Executor, Lost
-from many_models.settings import Listener, Settings
+from many_models.protocols import FAILED, FALLBACK, OK, QUARANTINED, Death, Executor, Lost
+from many_models.settings import Settings
 from many_models.store import Store
 
 #: How often a batch is given out that an engine lost.

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ from many_models.protocols import (
     Layout,
     Receipt,
 )
-from many_models.shard import Shard
+from many_models.shard import Fit, Shard
+from many_models.succession import challenged, serving_models, shards_of
 
 #: The column of a forecast part that tells the rows of a group.
 GROUP = "_group"
@@ -67,40 +69,55 @@ class Job:
         return cls(task, config, layout, str(root), prior, cloudpickle.dumps(registered()))
 
 
-@dataclass(frozen=True, eq=False)
-class _Fit:
-    """A model and the batch that it was fitted for."""
-
-    model: Any
-    batch: Batch
-
-
 def run_batch(job: Job, batch: Batch) -> Receipt:
     """Fit the groups of a batch, write their models and forecasts to the store, and say what became of each.
 
     A group that cannot be read or fitted is told as failed and costs the others nothing. Raises `StoreFull`.
     """
-    began, clock = time.time(), time.monotonic()
+    began = time.time()
     for learner in cloudpickle.loads(job.learners):
         fm.register(learner)
+    prior = unpack_prior(read(Path(job.root), job.prior)) if job.prior else None
+    fits, failures = fitted(job, _trained(prior), [batch] if prior else _singles(batch))
+    results = _results(job, fits, partial(_explained, job, prior))
+    if prior and any(group.serving for group in batch.groups):
+        results, fits = challenged(job, prior, results, fits)
+    return handed_in(job, batch, (results, fits, failures), began)
+
+
+def update_batch(job: Job, batch: Batch) -> Receipt:
+    """Move the models that serve the groups of a batch over its rows, which may be older in part, without a fit.
+
+    A group that no model serves is told as skipped. Raises `StoreFull`.
+    """
+    began = time.time()
+    strangers = [group for group in batch.groups if group.serving is None]
+    results = [
+        GroupResult(group.digest, SKIPPED, rows=group.rows, accepted=False, error="not in the store yet: retrain stale")
+        for group in strangers
+    ]
+    fits, failures = fitted(job, _moved, shards_of(batch))
+    return handed_in(job, batch, ([*results, *_results(job, fits)], fits, failures), began)
+
+
+def handed_in(
+    job: Job, batch: Batch, done: tuple[list[GroupResult], list[Fit], dict[str, BaseException]], began: float
+) -> Receipt:
+    """The receipt of what was done, once its files are in the store."""
+    results, fits, failures = done
     root = Path(job.root)
-    prior = unpack_prior(read(root, job.prior)) if job.prior else None
-    fits, failures = [], {}
-    for part in [batch] if prior else _singles(batch):
-        found, failed = _fitted(job, prior, part)
-        fits += found
-        failures |= failed
     shard = write(root, "shards", Shard.of([fit.model for fit in fits]).pack(), ".zip") if fits else None
-    results = _results(job, prior, fits)
-    results += [_failed(group, failures[group.digest]) for group in batch.groups if group.digest in failures]
-    seconds = (time.monotonic() - clock) / len(batch)
+    forecast = _forecasts(job, fits, root)
+    results = results + [_failed(group, failures[group.digest]) for group in batch.groups if group.digest in failures]
+    ended = time.time()
+    seconds = max(ended - began, 0.0) / len(batch)
     return Receipt(
         batch=batch.name,
         results=tuple(replace(result, seconds=seconds) for result in results),
         shard=shard,
-        forecast=_forecasts(job, fits, root),
+        forecast=forecast,
         began=began,
-        ended=time.time(),
+        ended=ended,
         place=f"{platform.node()}:{os.getpid()}",
     )
 
@@ -128,26 +145,44 @@ def _singles(batch: Batch) -> Iterator[Batch]:
     return (Batch((group,), batch.parts) for group in batch.groups)
 
 
-def _fitted(job: Job, prior: Any, batch: Batch) -> tuple[list[_Fit], dict[str, BaseException]]:
-    """Models for the groups; where a fit raises, halving finds the groups that are to blame."""
-    try:
-        return [_Fit(fm.fit(job.layout.read(batch), job.task, job.config, prior), batch)], {}
-    except (KeyboardInterrupt, StoreFull):
-        raise
-    except Exception as error:
-        if len(batch) == 1:
-            return [], {batch.groups[0].digest: error}
-    fits, failures = [], {}
-    for half in batch.halves():
-        found, failed = _fitted(job, prior, half)
-        fits += found
-        failures |= failed
+def fitted(
+    job: Job, make: Callable[[Job, Batch], Any], batches: Iterable[Batch]
+) -> tuple[list[Fit], dict[str, BaseException]]:
+    """Models for the groups of these batches; where one cannot be made, halving finds the groups that are to blame."""
+    fits, failures, parts = [], {}, list(batches)[::-1]
+    while parts:
+        batch = parts.pop()
+        try:
+            fits.append(Fit(make(job, batch), batch))
+        except StoreFull:
+            raise
+        except Exception as error:
+            if len(batch) == 1:
+                failures[batch.groups[0].digest] = error
+            else:
+                parts += batch.halves()[::-1]
     return fits, failures
 
 
-def _results(job: Job, prior: Any, fits: list[_Fit]) -> list[GroupResult]:
-    """How the groups of these fits are served, with their places in a shard of the models in this order."""
-    results, first, explained = [], 0, 0
+def _trained(prior: Any) -> Callable[[Job, Batch], Any]:
+    return lambda job, batch: fm.fit(job.layout.read(batch), job.task, job.config, prior)
+
+
+def _moved(job: Job, batch: Batch) -> Any:
+    """The models that serve these groups of one shard, moved over the rows."""
+    first, *others = serving_models(job, batch)
+    model = first.stack(others) if others else first
+    return model.append(job.layout.read(batch), overlap=True)
+
+
+def _results(
+    job: Job, fits: list[Fit], explained: Callable[[Fit, Group, GroupResult], GroupResult] | None = None
+) -> list[GroupResult]:
+    """How the groups of these fits are served, with their places in a shard of the models in this order.
+
+    explained: gives the result of a group that only the last resort serves with the reason.
+    """
+    results, first, asked = [], 0, 0
     for fit in fits:
         rows = fit.model.groups().to_dict("records")
         places = {tuple(row[column] for column in job.layout.by): k for k, row in enumerate(rows)}
@@ -159,9 +194,9 @@ def _results(job: Job, prior: Any, fits: list[_Fit]) -> list[GroupResult]:
                 continue
             row = rows[place]
             result = _served(group, row, first + place)
-            if result.state == FALLBACK and explained < EXPLAINED:
-                explained += 1
-                result = _explained(job, prior, fit, group, result)
+            if explained and result.state == FALLBACK and asked < EXPLAINED:
+                asked += 1
+                result = explained(fit, group, result)
             results.append(result)
         first += len(rows)
     return results
@@ -187,11 +222,11 @@ def _served(group: Group, row: Mapping[str, Any], place: int) -> GroupResult:
     )
 
 
-def _explained(job: Job, prior: Any, fit: _Fit, group: Group, result: GroupResult) -> GroupResult:
+def _explained(job: Job, prior: Any, fit: Fit, group: Group, result: GroupResult) -> GroupResult:
     """The result with the errors of the learners that could not serve this group, from a fit of it alone."""
     log = fit.model.log
     if len(fit.batch) > 1:
-        alone, _ = _fitted(job, prior, Batch((group,), fit.batch.parts))
+        alone, _ = fitted(job, _trained(prior), [Batch((group,), fit.batch.parts)])
         log = alone[0].model.log if alone else ()
     errors = [f"{row.name}: {row.error}" for row in log if row.error]
     return replace(result, reason="exception", error="; ".join(errors)) if errors else result
@@ -210,7 +245,7 @@ def _failed(group: Group, error: BaseException) -> GroupResult:
     )
 
 
-def _forecasts(job: Job, fits: list[_Fit], root: Path) -> File | None:
+def _forecasts(job: Job, fits: list[Fit], root: Path) -> File | None:
     """The forecasts of these models as a Parquet file in the store; None where there are none.
 
     Models of rows have none, and no more those that need covariates of a future that the source does not hold.
@@ -223,7 +258,7 @@ def _forecasts(job: Job, fits: list[_Fit], root: Path) -> File | None:
     return write(root, "forecasts", buffer.getvalue(), ".parquet")
 
 
-def _forecast(job: Job, fit: _Fit) -> pa.Table | None:
+def _forecast(job: Job, fit: Fit) -> pa.Table | None:
     """Forecasts of a model with the digest of each row's group in the column `GROUP`."""
     if not hasattr(fit.model, "forecast"):
         return None

@@ -33,7 +33,7 @@ class Kind:
         """The batches of the plan; where few groups take part they are brought together."""
         if self.chosen is None:
             return job.layout.batches()
-        return _gathered((replace(batch, groups=tuple(self.chosen(store, batch))) for batch in job.layout.batches()))
+        return _gathered(replace(batch, groups=tuple(self.chosen(store, batch))) for batch in job.layout.batches())
 
     def given(self, store: Store, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Batches as a worker gets them."""
@@ -81,7 +81,7 @@ def _gathered(batches: Iterable[Batch], most: int = 400) -> Iterator[Batch]:
 def _with_champions(store: Store, batch: Batch) -> Batch:
     """The groups with the versions that serve them."""
     digests = [group.digest for group in batch.groups]
-    serving = {c.digest: Serving(c.shard, c.place, c.newest) for c in store.versions.champions(digests)}
+    serving = {c.digest: Serving(c.shard, c.place, c.newest, c.content) for c in store.versions.champions(digests)}
     return replace(batch, groups=tuple(replace(g, serving=serving.get(g.digest)) for g in batch.groups))
 
 

@@ -47,11 +47,13 @@ class File:
 
 @dataclass(frozen=True)
 class Serving:
-    """The version of a group that serves: its place in a shard, and its loss on the newest fold of its training."""
+    """The version of a group that serves: its place in a shard, its loss on the newest fold of its training, and the
+    hash of the rows that it learned from."""
 
     shard: File
     place: int
     newest: float
+    content: str
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,17 @@ import numpy as np
 from forecastml.archive import as_json, packed, unpacked
 from forecastml.errors import CorruptModelError
 from forecastml.storage import pack, unpack
+from many_models.protocols import Batch
 
 _INDEX = "shard.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A model and the batch that it was fitted for."""
+
+    model: Any
+    batch: Batch
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,6 +39,7 @@ LAYERS = {
     "forecastml.scoring": 5,
     "forecastml.status": 5,
     "forecastml.forecaster": 5,
+    "forecastml.challenge": 5,
     "forecastml.predictor": 5,
     "forecastml.config": 6,
     "forecastml.problem": 6,
@@ -62,6 +63,7 @@ LAYERS = {
 DOORS = {
     "forecastml",
     "forecastml.archive",
+    "forecastml.challenge",
     "forecastml.cli_options",
     "forecastml.cli_output",
     "forecastml.data.sources",

@@ -70,6 +70,21 @@ def extend(panel: Panel, rows: Panel, what: str = "context") -> Panel:
     return with_skipped_known(extended)
 
 
+def newer(panel: Panel, rows: Panel) -> Panel:
+    """`rows` without those at or before the end of the same series of `panel`; a view. Raises as `match`."""
+    position = match(panel, rows, "rows")
+    there, source = np.flatnonzero(position >= 0), position[position >= 0]
+    cut = np.zeros(len(rows), np.int64)
+    cut[source] = (panel.last_ordinal[there] - rows.start[source]) // panel.frequency.step + 1
+    cut = np.clip(cut, 0, rows.lengths)
+    return replace(
+        rows,
+        begin=rows.begin + cut,
+        start=rows.start + cut * panel.frequency.step,
+        known_begin=np.minimum(rows.known_begin + cut, rows.known_end),
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class _Joint:
     """Where old and new rows of a flat array go when series are extended.

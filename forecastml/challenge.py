@@ -1,0 +1,45 @@
+"""How an older model does where a newer one was judged: the champion's part of a comparison with its challenger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from forecastml.forecaster import Forecaster, grid_values, moved_over
+from forecastml.model import FittedModel
+from forecastml.prior import Prior
+from forecastml.rolling import with_known
+
+
+def newest_losses(model: FittedModel, data: Any, prior: Prior) -> dict[tuple[str, ...], float]:
+    """Loss of an older model, by group key, on the newest fold of rows that a newer one was trained on under `prior`.
+
+    data: the table with those rows. The model is moved over the rows before the fold without a fit. A group is left
+    out when the model has learned from rows of the fold, or does not know the group; so is every group of a model of
+    rows, which have no time. Raises `DataError` as `fit`.
+    """
+    if not isinstance(model, Forecaster):
+        return {}
+    task = prior.task
+    panel = task.read(data, like=prior.like).data
+    folds = [fold for fold in prior.splitter.folds(panel) if fold.index == prior.splitter.n_folds - 1]
+    if not folds:
+        return {}
+    fold = folds[0]
+    place = {tuple(key): i for i, key in enumerate(fold.train.keys)}
+    theirs = np.array([place.get(tuple(key), -1) for key in model.panel.keys], dtype=np.int64)
+    unseen = (theirs >= 0) & (model.panel.last_ordinal <= fold.train.last_ordinal[theirs])
+    if not unseen.any():
+        return {}
+    theirs = theirs[unseen]
+    train = with_known(fold.train, task.gap + task.horizon).select(theirs)
+    moved = moved_over(model, np.flatnonzero(unseen), train)
+    values = grid_values(moved, moved.panel, task.horizon, task.quantiles)
+    order = np.argsort(theirs, kind="stable")
+    judged = fold.truth.rows(np.isin(fold.truth.series, fold.items[theirs]))
+    losses = task.scorer.loss(values[order].reshape(len(judged), -1), task.outputs, judged, panel.n_groups)
+    columns = [panel.schema.series.index(column) for column in panel.schema.group or panel.schema.series]
+    first = np.unique(panel.group, return_index=True)[1]
+    keys = [tuple(key) for key in panel.keys[first][:, columns]]
+    return {keys[group]: float(losses[group]) for group in np.unique(judged.group)}
