@@ -55,7 +55,7 @@ def laid_out(store: Store, folder: Path, request: Request, source: Any = None) -
     shutil.rmtree(folder, ignore_errors=True)
     settings = request.settings
     sizes = PartitionSettings(rows=settings.batch_rows, groups=settings.batch_groups)
-    return lay_out(source, request.by, request.columns, folder, sizes)
+    return lay_out(source, request.by, request.columns, folder, sizes, request.keys)
 
 
 def _prior(store: Store, run: int, request: Request, layout: Any) -> File | None:

@@ -115,6 +115,12 @@ class Request:
         return None if schema is None else tuple(dict.fromkeys((*self.by, *schema.columns)))
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """Columns that are read as text."""
+        schema = getattr(self.task, "schema", None)
+        return () if schema is None else schema.series
+
+    @property
     def fingerprint(self) -> str:
         """A hash of the task, the config, the scope and the code: what results depend on beside the data."""
         parts = (task_to_json(self.task), config_to_json(self.config), self.settings.scope, self.by, dict(self.code))

@@ -108,10 +108,17 @@ class Store:
 
     def get(self, name: str) -> bytes:
         """Content of a document; `StoreError` when there is none of this name."""
+        file = self.find(name)
+        if file is None:
+            raise StoreError(f"store {self.root} has no document {name!r}")
+        return self.read(file)
+
+    def find(self, name: str) -> File | None:
+        """The file of a document, None when there is none of this name."""
         query = "SELECT f.name, f.sha256, f.size FROM documents d JOIN files f ON f.id = d.file WHERE d.name = ?"
         for row in self.ledger.stream(query, (name,)):
-            return self.read(File(*row))
-        raise StoreError(f"store {self.root} has no document {name!r}")
+            return File(*row)
+        return None
 
     def read(self, file: File) -> bytes:
         """Content of a shard, a forecast part or a document, its hash checked (`files.read`)."""
