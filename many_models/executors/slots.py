@@ -66,7 +66,8 @@ class Slots:
             pool.shutdown(wait=False, cancel_futures=True)
             if running:
                 self._stop()
-                wait(running, timeout=ENDING)
+                # Those that were never begun count as cancelled, but not as done: nobody would end the wait for them.
+                wait([future for future in running if not future.cancelled()], timeout=ENDING)
             self._cancelled.discard(cancelled)
         if full is not None:
             raise full
