@@ -129,7 +129,7 @@ def entries(folder: Path) -> Iterator[Entry]:
     """The groups in the order of their digests, few at a time in memory."""
     path = folder / INDEX
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as file:
             for piece in file.iter_batches(_PIECE, use_threads=False):
                 columns = (piece.column(name).to_pylist() for name in _SCHEMA.names)
                 for digest, content, key, rows, parts, bucket, batch in zip(*columns, strict=True):

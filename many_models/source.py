@@ -190,7 +190,7 @@ def _listings(rows: FileRows, layout: Layout) -> Iterator[Listing]:
                 [keys[names[i]] for i in chosen],
                 size[chosen],
                 content[chosen],
-                cuts(size[chosen], layout.settings),
+                cuts(size[chosen], layout.settings)[:-1],
                 [tuple(parts[i]) for i in chosen],
             )
 

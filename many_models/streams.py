@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -103,7 +104,7 @@ class FileRows:
         path = posixpath.join(self.base, file) if file else self.base
         stored = [name for name in schema.names if name not in told]
         try:
-            with filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as parquet:
+            with filesystem.open_input_file(path) as stream, _parquet(stream) as parquet:
                 present = [name for name in stored if name in parquet.schema_arrow.names]
                 for batch in parquet.iter_batches(PIECE, columns=present, use_threads=False):
                     table = pa.Table.from_batches([batch]).select(present)
@@ -126,6 +127,11 @@ def level_values(levels: pa.Schema, file: str) -> dict[str, pa.Scalar]:
         return {}
     told = ds.get_partition_keys(_hive(levels).parse(file))
     return {level.name: pa.scalar(told.get(level.name), level.type) for level in levels}
+
+
+def _parquet(stream: Any) -> pq.ParquetFile:
+    # Reading ahead would keep the whole file in memory until the last row.
+    return pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20)
 
 
 @lru_cache(maxsize=16)
@@ -206,7 +212,9 @@ def _from_files(
                 known.setdefault(metadata.schema.to_arrow_schema().remove_metadata(), path)
     except (pa.ArrowException, OSError) as failure:
         raise DataError(f"{root} cannot be read as Parquet: {failure}; check or write the file again") from failure
-    told = list(dataset.partitioning.schema) if folder else []
+    # Without hive folders Arrow gives the columns of the first file for those of the folders.
+    named = {unquote(step.partition("=")[0]) for path in paths for step in path[len(base) :].split("/")[:-1]}
+    told = [field for field in dataset.partitioning.schema if field.name in named] if folder else []
     levels = pa.schema([pa.field(f.name, pa.string()) if f.name in texts else f for f in told])
     # What folders tell goes before what the files hold.
     stored = [(path, pa.schema([f for f in schema if f.name not in levels.names])) for schema, path in known.items()]
