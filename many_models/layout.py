@@ -96,6 +96,8 @@ class Layout:
         try:
             table = self._bucket_rows(batch) if self.rewritten else self._source_rows(batch)
             return self._checked(table, batch)
+        except MemoryError:
+            raise
         except (pa.ArrowException, OSError, IndexError, UnicodeError) as failure:
             raise self._failure(batch, str(failure)) from failure
 

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import fs
 
@@ -112,6 +111,8 @@ class FileRows:
                         if name in schema.names:
                             table = table.append_column(name, pa.repeat(value, batch.num_rows))
                     yield plain_table(table, schema)
+        except MemoryError:
+            raise
         except (pa.ArrowException, OSError) as failure:
             raise DataError(f"{path} cannot be read: {failure}; put the file back or write it again") from failure
 
@@ -125,6 +126,8 @@ def level_values(levels: pa.Schema, file: str) -> dict[str, pa.Scalar]:
     """What the hive folders of a path tell; null for a level that it lacks."""
     if not len(levels):
         return {}
+    import pyarrow.dataset as ds
+
     told = ds.get_partition_keys(_hive(levels).parse(file))
     return {level.name: pa.scalar(told.get(level.name), level.type) for level in levels}
 
@@ -135,7 +138,9 @@ def _parquet(stream: Any) -> pq.ParquetFile:
 
 
 @lru_cache(maxsize=16)
-def _hive(levels: pa.Schema) -> ds.Partitioning:
+def _hive(levels: pa.Schema) -> Any:
+    import pyarrow.dataset as ds
+
     return ds.partitioning(levels, flavor="hive")
 
 
@@ -197,6 +202,8 @@ def _from_memory(opened: Any, columns: Sequence[str] | None, texts: Sequence[str
 def _from_files(
     root: str, filesystem: fs.FileSystem, base: str, columns: Sequence[str] | None, texts: Sequence[str]
 ) -> FileRows:
+    import pyarrow.dataset as ds
+
     try:
         folder = filesystem.get_file_info(base).type == fs.FileType.Directory
         dataset = ds.dataset(base, filesystem=filesystem, format="parquet", partitioning="hive" if folder else None)
@@ -210,6 +217,8 @@ def _from_files(
                 metadata = pq.read_metadata(stream)
                 count += metadata.num_rows
                 known.setdefault(metadata.schema.to_arrow_schema().remove_metadata(), path)
+    except MemoryError:
+        raise
     except (pa.ArrowException, OSError) as failure:
         raise DataError(f"{root} cannot be read as Parquet: {failure}; check or write the file again") from failure
     # Without hive folders Arrow gives the columns of the first file for those of the folders.
