@@ -7,7 +7,7 @@ import datetime
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecastml.errors import DataError
@@ -43,6 +43,7 @@ def meaning(row) -> tuple:
     return (None if number is None or number != number else number + 0.0, *row[1:])
 
 
+@settings(max_examples=50, deadline=None)
 @given(ROWS, st.randoms(use_true_random=False), st.integers(0, 12))
 def test_order_and_chunks_do_not_matter(rows, chance, cut):
     shuffled = list(rows)
@@ -51,6 +52,7 @@ def test_order_and_chunks_do_not_matter(rows, chance, cut):
     assert content(split) == content(table(rows))
 
 
+@settings(max_examples=50, deadline=None)
 @given(ROWS, ROWS)
 def test_content_is_equal_when_the_rows_are_and_only_then(rows, others):
     def counted(some):
@@ -59,6 +61,7 @@ def test_content_is_equal_when_the_rows_are_and_only_then(rows, others):
     assert (content(table(rows)) == content(table(others))) == (counted(rows) == counted(others))
 
 
+@settings(max_examples=50, deadline=None)
 @given(ROWS, st.data())
 def test_one_changed_repeated_or_missing_cell_shows(rows, data):
     whole = content(table(rows))

@@ -19,7 +19,8 @@ from pyarrow import fs
 
 import forecastml
 from forecastml.errors import ConfigError, DataError
-from many_models import buckets, streams
+from many_models import buckets, source, streams
+from many_models.columns import plain
 from many_models.partition import PartitionSettings
 from many_models.protocols import Batch, digest_of
 from many_models.source import Layout, lay_out, open_layout
@@ -286,7 +287,7 @@ def test_paths_and_addresses_that_lead_nowhere_are_told(tmp_path):
     (tmp_path / "t.xlsx").write_bytes(b"x")
     (tmp_path / "broken.parquet").write_bytes(b"x" * 100)
     (tmp_path / "empty").mkdir()
-    for source, message in {
+    for place, message in {
         tmp_path / "none.csv": "there is no file",
         tmp_path / "t.xlsx": "neither CSV nor Parquet",
         tmp_path / "broken.parquet": "cannot be read as Parquet",
@@ -295,7 +296,7 @@ def test_paths_and_addresses_that_lead_nowhere_are_told(tmp_path):
         "s3://key:secret@bucket/x": "holds a password",
     }.items():
         with pytest.raises(DataError, match=message) as caught:
-            lay_out(source, "store", ["y"], tmp_path / "layout")
+            lay_out(place, "store", ["y"], tmp_path / "layout")
         assert "secret" not in str(caught.value)
     for by in ((), ("y", "y")):
         with pytest.raises(ConfigError, match="partition columns"):
@@ -422,3 +423,45 @@ def test_parts_of_a_batch_cannot_lead_elsewhere(tmp_path):
         batch = Batch(next(laid.batches()).groups, (parts,))
         with pytest.raises((DataError, forecastml.errors.ForecastMLError), match="no part of a layout"):
             laid.read(batch)
+
+
+def test_encoded_columns_are_read_as_what_they_stand_for(tmp_path):
+    flags = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, 0, None], pa.int8()))
+    runs = pa.RunEndEncodedArray.from_arrays(pa.array([1, 3], pa.int32()), pa.array(["x", "y"]))
+    table = pa.table({"store": ["a", "b", "b"], "flag": flags, "y": pa.array([1.5, 2.5, 1.5]).dictionary_encode()})
+    pq.write_table(table, tmp_path / "t.parquet")
+    layout = lay_out(tmp_path / "t.parquet", "store", None, tmp_path / "layout")
+    assert sorted(cells(layout.sample(2)), key=str) == [("a", 1, 1.5), ("b", 0, 2.5), ("b", None, 1.5)]
+    assert plain(runs).to_pylist() == ["x", "y", "y"] and plain(runs).type == pa.large_string()
+
+
+def test_wide_rows_make_smaller_buckets(tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "_BUCKET_BYTES", 40 * 100)
+    narrow = lay_out(sales(), "store", ["y"], tmp_path / "narrow")
+    wide = lay_out(sales(), "store", ["y", "promo", "ds"], tmp_path / "wide")
+    files = [len(list(Path(layout.folder, layout.place).iterdir())) for layout in (narrow, wide)]
+    assert 3 <= files[0] < files[1]
+    assert narrow.settings == wide.settings == PartitionSettings()
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_groups_by_day_in_bounded_memory(tmp_path):
+    stores = [f"s{i:06d}" for i in range(100_000)]
+    schema = pa.schema([("store", pa.string()), ("ds", pa.timestamp("us")), ("y", pa.float64())])
+    rng = np.random.default_rng(0)
+    with pq.ParquetWriter(tmp_path / "t.parquet", schema) as writer:
+        for day in range(100):
+            times = pa.array(np.full(len(stores), day * 86_400_000_000), pa.timestamp("us"))
+            writer.write_table(pa.table([stores, times, rng.normal(size=len(stores))], schema=schema))
+    usual = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(usual)
+    pa.set_memory_pool(pool)
+    try:
+        layout = lay_out(tmp_path / "t.parquet", "store", None, tmp_path / "layout")
+    finally:
+        pa.set_memory_pool(usual)
+    assert pool.max_memory() < 300 << 20
+    assert layout.total == (100_000, 10_000_000)
+    first = next(layout.batches())
+    assert layout.read(first).num_rows == first.rows
+    assert sum(map(len, layout.batches())) == 100_000
