@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -246,6 +247,8 @@ def test_a_receipt_of_an_unknown_group_or_state_changes_nothing(store, run):
     for wrong, match in (({"state": "fine"}, "'fine'"), ({"digest": "xyz"}, "no digest")):
         with pytest.raises(StoreError, match=match):
             store.versions.commit(run, replace(done, results=(done.results[0], replace(done.results[1], **wrong))))
+    with pytest.raises(StoreError, match="no run 7"):
+        store.versions.commit(7, done)
     assert list(store.versions.results()) == []
 
 
@@ -346,23 +349,19 @@ def test_hostile_keys_are_kept_and_never_become_names(store):
     assert fsck(store) == []
 
 
-def test_two_hundred_thousand_groups_do_not_live_in_memory(tmp_path):
-    # Rows of a ledger of 3,000 groups are repeated by a join, so that the test is quick; the pieces are the real ones.
-    import tracemalloc
-
-    with Store.create(tmp_path / "store") as store:
-        fitted(store, batches(3000, 100))
-        few = _peak(store, "SELECT g.* FROM groups g", tracemalloc)
-        many = _peak(store, "SELECT g.* FROM groups g, (SELECT 1 FROM groups LIMIT 66)", tracemalloc)
-    assert many < few + 200_000
+def test_a_long_read_holds_a_piece_at_a_time(store):
+    fitted(store, batches(3000, 100))
+    few = _peak(store, "SELECT g.* FROM groups g", 3_000)
+    assert _peak(store, "SELECT g.* FROM groups g, (SELECT 1 FROM groups LIMIT 10)", 30_000) < few + 100_000
 
 
-def _peak(store, query, tracemalloc):
+def _peak(store, query, expected):
+    """Bytes of memory at most while the rows of a query are counted."""
     tracemalloc.start()
     number = sum(1 for _ in store.ledger.stream(query))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert number in (3000, 198_000)
+    assert number == expected
     return peak
 
 
@@ -493,5 +492,5 @@ TestHistories = Histories.TestCase
 def test_many_histories():
     from hypothesis.stateful import run_state_machine_as_test
 
-    long = settings(max_examples=300, stateful_step_count=40, deadline=None)
+    long = settings(max_examples=100, stateful_step_count=40, deadline=None)
     run_state_machine_as_test(Histories, settings=long)

@@ -212,6 +212,22 @@ def test_folders_that_are_links_are_found_and_removed(store, tmp_path):
     assert fsck(store) == []
 
 
+def test_a_name_written_into_the_ledger_by_hand_harms_nothing_outside(store, tmp_path):
+    fitted(store, batches(4), "one")
+    (tmp_path / "outside").write_bytes(b"precious")
+    for name in ("../outside", str(tmp_path / "outside"), "shards/../../outside"):
+        with store.ledger.transaction() as connection:
+            connection.execute("UPDATE files SET name = ? WHERE kind = 'shards'", (name,))
+        with pytest.raises(CorruptStoreError, match="no name of a file"):
+            served(store)
+        assert {p.kind for p in fsck(store)} == {"changed", "champion", "orphan"}
+        with pytest.raises(StoreError, match="not removed"):
+            files.remove(store.root, name)
+    assert {p.kind for p in fsck(store, repair=True)} == {"changed", "champion", "orphan"}
+    assert (tmp_path / "outside").read_bytes() == b"precious"
+    assert served(store) == {}
+
+
 def test_a_socket_in_the_store_is_no_file_of_ours(store, monkeypatch):
     monkeypatch.chdir(store.root / "shards")
     with socket.socket(socket.AF_UNIX) as stranger:
