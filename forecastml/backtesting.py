@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,21 +16,28 @@ from forecastml.config import Config, as_config
 from forecastml.data.checks import Finding
 from forecastml.data.frames import to_frame, write_table
 from forecastml.data.panel import Panel, ragged_rows
-from forecastml.errors import ConfigError, DataError, ForecastMLError, ForecastWarning
+from forecastml.errors import ConfigError, DataError, ForecastMLError, ForecastWarning, NothingToJudge
 from forecastml.forecaster import Forecaster, grid_values
 from forecastml.learners.registry import get_learner
+from forecastml.preparation import prepare
+from forecastml.prior import Prior
 from forecastml.protocols import Candidate, Cut, Fold, Metric
 from forecastml.rolling import Rolled, with_known
 from forecastml.scoring import checked_metrics, cutoff_texts, joined, score_columns
 from forecastml.search.evaluate import fit_guarded, predict_scored
 from forecastml.search.log import ENSEMBLE
 from forecastml.search.trial import INTERRUPT
+from forecastml.splits import RollingOrigin
 from forecastml.task import Forecasting
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Listener = Callable[[dict[str, Any]], None]
+_TOO_SHORT = (
+    "no series has rows before a horizon of {} periods at its end: there is nothing to backtest; give longer series or "
+    "a shorter horizon"
+)
 #: Files that `Backtest.save` writes.
 FORECASTS, SCORES = "forecasts.parquet", "scores.csv"
 
@@ -63,39 +71,87 @@ class Backtest:
         return folder
 
 
-def backtest(
+@dataclass(frozen=True, eq=False)
+class SharedOrigins:
+    """What groups share when each is backtested apart: data without items, as in `Prior`, cutoffs, and their priors.
+
+    splitter: with every choice made explicit; priors: by the index of the fold; None at a cutoff before which no series
+    of the sample was long enough to learn one.
+    """
+
+    like: Panel
+    splitter: RollingOrigin
+    priors: tuple[Prior | None, ...]
+
+
+def shared_origins(
     data: Any,
     task: Forecasting,
     config: Config | str = "balanced",
     folds: int = 3,
+    step: int | None = None,
+    of: int = 1,
+) -> SharedOrigins:
+    """Cutoffs for all groups, and the prior that each of them would have had there; arguments as for `backtest`.
+
+    data: rows of some groups; of: number of groups that it is for. Raises as `backtest`.
+    """
+    reading = task.read(data)
+    panel = reading.data
+    cut = _cut(panel, task, folds, step)
+    priors: list[Prior | None] = [None] * cut.splitter.n_folds
+    for fold in cut.folds:
+        with contextlib.suppress(NothingToJudge):
+            priors[fold.index] = prepare(_before(fold, task), task, config, of=of)
+    like = replace(panel.select(np.empty(0, np.int64)), newest=int(panel.last_ordinal[panel.lengths > 0].max()))
+    return SharedOrigins(like, cut.splitter, tuple(priors))
+
+
+def backtest(
+    data: Any,
+    task: Forecasting,
+    config: Config | str = "balanced",
+    folds: int | SharedOrigins = 3,
     step: int | None = None,
     listener: Listener | None = None,
 ) -> Backtest:
     """Run `fit` on the rows up to each of some cutoffs and compare its forecasts with the rows after them.
 
     data, task, config, listener: as for `fit`; limits of time count for each cutoff, and events also have `fold` and
-    `cutoff`. folds: number of cutoffs, the newest one horizon (and gap) before the end; step: periods between them,
-    None: the horizon. At a cutoff nothing after it is known but the known covariates of the horizon; series too short
-    there take no part. Beside the ensemble the scores have the best of the seasonal naives of the calendar's season
-    lengths (best in hindsight, by the task's metric). Raises `ConfigError` for a task that is not forecasting,
-    `DataError` when no series is long enough, or when `fit` fails at a cutoff, which is then named. An interrupt by
-    the user ends it: a fit that was cut short is no backtest.
+    `cutoff`. folds: number of cutoffs, the newest one horizon (and gap) before the end, or what `shared_origins` gave:
+    then the result of a group depends on its own rows alone; step: periods between them, None: the horizon. At a cutoff
+    nothing after it is known but the known covariates of the horizon; series too short there take no part. Beside the
+    ensemble the scores have the best of the seasonal naives of the calendar's season lengths (best in hindsight, by the
+    task's metric). Raises `ConfigError` for a task that is not forecasting, `DataError` when no series is long enough,
+    or when `fit` fails at a cutoff, which is then named. An interrupt by the user ends it: a fit that was cut short is
+    no backtest.
 
     >>> found = backtest(table, Forecasting(horizon=12, series="store"), "fast", folds=4)  # doctest: +SKIP
     """
     if not isinstance(task, Forecasting):
         raise ConfigError("backtest is for forecasting: rows without time have no cutoff; see the leaderboard of `fit`")
     config = as_config(config)
+    origins = folds if isinstance(folds, SharedOrigins) else None
     panel, findings = data, ()
     if not isinstance(data, Panel):
-        reading = task.read(data)
+        reading = task.read(data, like=origins.like if origins else None)
         panel, findings = reading.data, reading.findings
-    cut = _cut(panel, task, folds, step)
+    if origins:
+        cut = Cut(origins.splitter, tuple(origins.splitter.folds(panel)))
+        if not cut.folds:
+            raise DataError(_TOO_SHORT.format(_after(task)))
+    else:
+        cut = _cut(panel, task, folds, step)
     metrics = checked_metrics(None, task.name)
-    forecast = Rolled.stack([_forecast(panel, fold, task, config, listener) for fold in cut.folds])
+    fits = _Fits(panel, task, config, listener, origins)
+    forecast = Rolled.stack([fits.forecast(fold) for fold in cut.folds])
     name, naive = _naive(panel, cut, task)
     scores = [_scored(ENSEMBLE, forecast, metrics), _scored(name, naive, metrics)]
     return Backtest(forecast.frame(), to_frame(joined(scores)), findings)
+
+
+def _after(task: Forecasting) -> str:
+    return f"{task.horizon}{f' and a gap of {task.gap}' if task.gap else ''}"
 
 
 def _cut(panel: Panel, task: Forecasting, folds: int, step: int | None) -> Cut:
@@ -106,19 +162,21 @@ def _cut(panel: Panel, task: Forecasting, folds: int, step: int | None) -> Cut:
     plan = replace(task, n_folds=int(folds), step=int(step or task.horizon))
     cut = plan.cut(panel, lambda items: folds)
     if not cut.folds:
-        raise DataError(
-            f"no series has rows before a horizon of {task.horizon}{f' and a gap of {task.gap}' if task.gap else ''} "
-            "periods at its end: there is nothing to backtest; give longer series or a shorter horizon"
-        )
+        raise DataError(_TOO_SHORT.format(_after(task)))
     if len(cut.folds) < folds:
         text = f"only {len(cut.folds)} of {folds} folds: no series is long enough for more"
         warnings.warn(f"{text}; give longer series or fewer folds", ForecastWarning, stacklevel=3)
     return cut
 
 
-def _known_at(fold: Fold, task: Forecasting) -> Panel:
+def _before(fold: Fold, task: Forecasting) -> Panel:
     """A fold's training rows and the known covariates of its horizon; a copy, in which nothing else is left."""
-    panel = with_known(fold.train, task.gap + task.horizon).compact()
+    return with_known(fold.train, task.gap + task.horizon).compact()
+
+
+def _known_at(fold: Fold, task: Forecasting) -> Panel:
+    """`_before`, without a trace of the categories that were still to come."""
+    panel = _before(fold, task)
     return replace(panel, **_recoded(panel))
 
 
@@ -144,24 +202,41 @@ def _recoded(panel: Panel) -> dict[str, Any]:
     return {**parts, "categories": categories}
 
 
-def _forecast(panel: Panel, fold: Fold, task: Forecasting, config: Config, listener: Listener | None) -> Rolled:
-    """`fit` at the cutoff and its forecasts."""
-    newest = cutoff_texts(panel, fold.train.last_ordinal.max(keepdims=True))[0]
+@dataclass(frozen=True, eq=False)
+class _Fits:
+    """`fit` at the cutoffs of a panel. origins: what the groups share, None where they are fitted together."""
 
-    def tell(event: dict[str, Any]) -> None:
-        if listener:
-            listener({**event, "fold": fold.index, "cutoff": newest})
+    panel: Panel
+    task: Forecasting
+    config: Config
+    listener: Listener | None
+    origins: SharedOrigins | None
 
-    try:
-        model: Forecaster = fit(_known_at(fold, task), task, config, listener=tell)
-        if any(INTERRUPT in row.error for row in model.log):
-            raise KeyboardInterrupt
-        values = grid_values(model, model.panel, task.horizon, task.quantiles)
-    except ConfigError:
-        raise
-    except ForecastMLError as error:
-        raise DataError(f"fold {fold.index}, cutoff {newest}: {error}") from error
-    return _compared(panel, fold, task, values.reshape(-1, values.shape[2]), task.outputs)
+    def forecast(self, fold: Fold) -> Rolled:
+        """`fit` at the cutoff and its forecasts."""
+        panel, task = self.panel, self.task
+        newest = cutoff_texts(panel, fold.train.last_ordinal.max(keepdims=True))[0]
+
+        def tell(event: dict[str, Any]) -> None:
+            if self.listener:
+                self.listener({**event, "fold": fold.index, "cutoff": newest})
+
+        try:
+            model = self._fit(fold, tell)
+            if any(INTERRUPT in row.error for row in model.log):
+                raise KeyboardInterrupt
+            values = grid_values(model, model.panel, task.horizon, task.quantiles)
+        except ConfigError:
+            raise
+        except ForecastMLError as error:
+            raise DataError(f"fold {fold.index}, cutoff {newest}: {error}") from error
+        return _compared(panel, fold, task, values.reshape(-1, values.shape[2]), task.outputs)
+
+    def _fit(self, fold: Fold, tell: Listener) -> Forecaster:
+        prior = self.origins.priors[fold.index] if self.origins else None
+        # Under a prior the codes of categories are those that all groups share.
+        rows = _before(fold, self.task) if prior else _known_at(fold, self.task)
+        return fit(rows, self.task, self.config, prior, listener=tell)
 
 
 def _compared(panel: Panel, fold: Fold, task: Forecasting, values: np.ndarray, outputs: tuple[str, ...]) -> Rolled:

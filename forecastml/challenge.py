@@ -39,7 +39,5 @@ def newest_losses(model: FittedModel, data: Any, prior: Prior) -> dict[tuple[str
     order = np.argsort(theirs, kind="stable")
     judged = fold.truth.rows(np.isin(fold.truth.series, fold.items[theirs]))
     losses = task.scorer.loss(values[order].reshape(len(judged), -1), task.outputs, judged, panel.n_groups)
-    columns = [panel.schema.series.index(column) for column in panel.schema.group or panel.schema.series]
-    first = np.unique(panel.group, return_index=True)[1]
-    keys = [tuple(key) for key in panel.keys[first][:, columns]]
-    return {keys[group]: float(losses[group]) for group in np.unique(judged.group)}
+    keys = panel.group_keys
+    return {tuple(keys[group]): float(losses[group]) for group in np.unique(judged.group)}

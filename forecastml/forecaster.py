@@ -11,13 +11,14 @@ import numpy as np
 
 from forecastml.data.extension import extend, extend_by_values, newer, reaching, require_known, unknown_ahead
 from forecastml.data.panel import Panel, panel_state, restored_panel
-from forecastml.data.wall_clock import elapsed_steps, points_ahead
-from forecastml.errors import ConfigError, ForecastWarning
+from forecastml.data.wall_clock import points_ahead
+from forecastml.errors import ForecastWarning
 from forecastml.inputs import checked_horizon, newer_rows, positions, with_future
 from forecastml.model import (
     FittedModel,
     Member,
     check_alike,
+    check_distinct,
     checked_groups,
     stacked_losses,
     stacked_members,
@@ -27,7 +28,7 @@ from forecastml.rolling import Origins, Rolled, missing_known, with_known
 from forecastml.scoring import cutoff_texts, model_metrics, score_columns
 from forecastml.search.intervals import Conformal, Pool
 from forecastml.search.log import merged
-from forecastml.status import Groups, Service, status_columns
+from forecastml.status import Groups, Service, service_of, status_columns
 from forecastml.task import Forecasting, checked_levels
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Forecaster(FittedModel):
         if context is not None:
             model = model._appended(context, self.panel)
         levels = self.task.quantiles if quantiles is None else checked_levels(quantiles)
-        panel, covered = model._with_future(future, self.panel)
+        panel, covered = with_future(self.task, future, self.panel, model.panel, self.skipped)
         horizon = checked_horizon((covered or self.task.horizon) if horizon is None else horizon)
         gap = self.task.gap
         # Where clocks change within the horizon, the wall clock has one step more or less than time that passes.
@@ -101,13 +102,20 @@ class Forecaster(FittedModel):
         return forecast_frame(panel, ordinals.ravel(), values.reshape(-1, values.shape[2]), _outputs(levels), horizon)
 
     def roll(
-        self, rows: Any, step: int = 1, horizon: int | None = None, quantiles: Sequence[float] | None = None
+        self,
+        rows: Any,
+        step: int = 1,
+        horizon: int | None = None,
+        quantiles: Sequence[float] | None = None,
+        folds: int | None = None,
+        overlap: bool = False,
     ) -> pd.DataFrame:
         """Rolling forecasts over newer rows: the origin moves `step` periods at a time, nothing is refitted.
 
         rows: table after the training end, with target and known covariates; each origin sees the actual values up to
         it and none after. horizon: steps from each origin, None: as trained; windows end with the last known target
-        of a series. Members that cannot move are left out after the first origin.
+        of a series; folds: most origins, None: as many as there are; overlap: rows up to the training end may be among
+        them and are left out. Members that cannot move are left out after the first origin.
         Returns the series columns, `cutoff` (the last known period), the time column, the target column (NaN where
         missing), "mean" and a column per level. Raises `FutureError` for rows that do not continue the history or
         have no target, `ConfigError` unless 1 <= step <= horizon.
@@ -115,21 +123,28 @@ class Forecaster(FittedModel):
         levels = self.task.quantiles if quantiles is None else checked_levels(quantiles)
         steps = checked_horizon(self.task.horizon if horizon is None else horizon)
         self._tell_beyond(steps)
-        return self._rolled(rows, step, steps, levels).frame()
+        return self._rolled(rows, step, steps, levels, (folds, overlap)).frame()
 
-    def score(self, rows: Any, metrics: Sequence[str] | str | None = None, step: int | None = None) -> pd.DataFrame:
+    def score(
+        self,
+        rows: Any,
+        metrics: Sequence[str] | str | None = None,
+        step: int | None = None,
+        folds: int | None = None,
+        overlap: bool = False,
+    ) -> pd.DataFrame:
         """How good rolling forecasts over newer rows are: a long table with a row per set and metric.
 
-        rows: as for `roll`; metrics: names, None: all that can be computed; step: periods between origins, None: the
-        horizon. Columns: set ("all", "cutoff" or "series"), cutoff, series columns ("" where a row is not about one),
-        metric, score (as users know it, over all rows of the set together), rows (values compared). The scales of
-        MASE and its like are those of the training history. "owa" needs Naive2 at each cutoff: see `backtest`.
+        rows, folds, overlap: as for `roll`; metrics: names, None: all there are; step: periods between origins, None:
+        the horizon. Columns: set ("all", "cutoff" or "series"), cutoff, series columns ("" where a row is not about
+        one), metric, score (as users know it, over all rows of the set), rows (values compared). The scales of MASE
+        and its like are those of the training history. "owa" needs Naive2 at each cutoff: see `backtest`.
         """
         from forecastml.data.frames import to_frame
 
         chosen = model_metrics(metrics, self.task.name, self.scales)
         horizon = self.task.horizon
-        rolled = self._rolled(rows, horizon if step is None else step, horizon, self.task.quantiles)
+        rolled = self._rolled(rows, step or horizon, horizon, self.task.quantiles, (folds, overlap))
         return to_frame(score_columns(rolled, chosen))
 
     def status(self) -> pd.DataFrame:
@@ -286,16 +301,6 @@ class Forecaster(FittedModel):
         panel = extend(self.panel, newer(self.panel, rows) if overlap else rows, "context")
         return trimmed(replace(self._moved(panel), panel=panel))
 
-    def _with_future(self, future: Any, whole: Panel) -> tuple[Panel, int]:
-        """The panel with known covariates of `future`, and how many steps after the gap `future` covers."""
-        if future is None:
-            return self.panel, 0
-        panel = with_future(self.task, future, whole, self.panel, self.skipped)
-        ahead = panel.known_end - panel.known_begin - panel.lengths - self.task.gap
-        covered = elapsed_steps(panel, ahead, self.task.gap)
-        # As far as all that are given reach: series that end earlier may have more rows ahead.
-        return panel, int(covered[covered > 0].min(initial=np.iinfo(np.int64).max)) if (covered > 0).any() else 0
-
     def _uses_known(self) -> bool:
         return any("known" in member.capabilities.covariates for member in self.members)
 
@@ -304,13 +309,17 @@ class Forecaster(FittedModel):
             text = f"steps {self.task.horizon + 1} to {horizon} lie beyond the trained horizon: forecast in blocks"
             warnings.warn(f"{text}, with the last step's intervals, widened", ForecastWarning, stacklevel=3)
 
-    def _rolled(self, rows: Any, step: int, steps: int, levels: Sequence[float]) -> Rolled:
+    def _rolled(
+        self, rows: Any, step: int, steps: int, levels: Sequence[float], part: tuple[int | None, bool]
+    ) -> Rolled:
         """Forecasts of `steps` periods from the training end and from every `step` periods after it."""
-        panel = extend(self.panel, newer_rows(self.task, rows, self.panel, self.panel, self.skipped, "rows"), "rows")
+        folds, overlap = part
+        found = newer_rows(self.task, rows, self.panel, self.panel, self.skipped, "rows")
+        panel = extend(self.panel, newer(self.panel, found) if overlap else found, "rows")
         gap, first = self.task.gap, self.panel.lengths
         if self._uses_known() and (lacking := missing_known(panel, first)):
             warnings.warn(f"{lacking}; give their values for better forecasts", ForecastWarning, stacklevel=3)
-        origins = Origins(with_known(panel, gap + steps), first, steps, step, gap)
+        origins = Origins(with_known(panel, gap + steps), first, steps, step, gap, folds)
         model, parts = self, []
         for k in range(len(origins)):
             context = origins.context(k)
@@ -338,21 +347,14 @@ class Forecaster(FittedModel):
         return self._mixed(panel, steps, ("mean",), last_resort.reshape(-1, 1)).reshape(len(panel), steps)
 
     def _service(self) -> Service:
-        served, replaced = np.zeros((2, len(self.panel), len(self.members)), dtype=bool)
-        for m, member in enumerate(self.members):
-            served[member.items, m] = [status == "ok" for status in member.fitted.status]
-            replaced[member.items, m] = getattr(member.fitted, "replaced", False)
-        weights = np.where(served, self.weights[self.panel.group], 0.0)
-        return Service([member.candidate.name for member in self.members], weights, replaced)
+        return service_of(self.members, self.weights[self.panel.group])
 
     def _groups(self) -> Groups:
         panel = self.panel
-        _, first = np.unique(panel.group, return_index=True)
-        columns = [c for c in panel.schema.group or panel.schema.series if c in panel.schema.series]
-        keys = panel.keys[first][:, [panel.schema.series.index(column) for column in columns]]
-        ends = np.full(len(first), np.iinfo(np.int64).min)
+        ends = np.full(panel.n_groups, np.iinfo(np.int64).min)
         np.maximum.at(ends, panel.group, panel.last_ordinal)
-        return Groups(tuple(columns), keys, panel.group, self._service(), {"until": cutoff_texts(panel, ends)})
+        until = {"until": cutoff_texts(panel, ends)}
+        return Groups(panel.group_columns, panel.group_keys, panel.group, self._service(), until)
 
 
 def _check_stackable(models: Sequence[Forecaster]) -> None:
@@ -363,10 +365,7 @@ def _check_stackable(models: Sequence[Forecaster]) -> None:
         "residual pool": [model.conformal.pool.equals(first.conformal.pool) for model in models],
     }
     check_alike(models, parts)
-    keys = [tuple(key) for model in models for key in model.panel.keys]
-    if len(set(keys)) < len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ConfigError(f"series {', '.join(twice)} is in more than one of the models to stack")
+    check_distinct("series", [tuple(key) for model in models for key in model.panel.keys])
 
 
 def grid_values(model: Forecaster, panel: Panel, steps: int, levels: Sequence[float]) -> np.ndarray:

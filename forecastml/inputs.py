@@ -12,7 +12,7 @@ import numpy as np
 
 from forecastml.data.extension import extend, match
 from forecastml.data.panel import Panel
-from forecastml.data.wall_clock import first_ahead
+from forecastml.data.wall_clock import elapsed_steps, first_ahead
 from forecastml.errors import ConfigError, ForecastWarning, FutureError
 from forecastml.task import Forecasting
 
@@ -57,16 +57,23 @@ def newer_rows(task: Forecasting, table: Any, whole: Panel, chosen: Panel, skipp
     return _restricted(rows, whole, chosen, what)
 
 
-def with_future(task: Forecasting, table: Any, whole: Panel, chosen: Panel, skipped: np.ndarray) -> Panel:
-    """The chosen series with the known covariates of future rows; `whole` and `skipped` as in `newer_rows`.
+def with_future(task: Forecasting, table: Any, whole: Panel, chosen: Panel, skipped: np.ndarray) -> tuple[Panel, int]:
+    """The chosen series with the known covariates of future rows, and how many steps after the gap these cover.
 
-    Raises `FutureError` when the rows of a series start later than the gap allows.
+    table: None for no rows; `whole` and `skipped` as in `newer_rows`. Raises `FutureError` when the rows
+    of a series start later than the gap allows.
     """
+    if table is None:
+        return chosen, 0
     rows = _read(task, table, whole, skipped)
     # A target among the future rows is what will be compared with the forecast: it must not be looked at.
     rows = _restricted(replace(rows, end=rows.begin), whole, chosen, "future")
     _refuse_hole(chosen, rows, 0 if task.known else task.gap)
-    return extend(chosen, rows, "future")
+    panel = extend(chosen, rows, "future")
+    ahead = panel.known_end - panel.known_begin - panel.lengths - task.gap
+    covered = elapsed_steps(panel, ahead, task.gap)
+    # As far as all that are given reach: series that end earlier may have more rows ahead.
+    return panel, int(covered[covered > 0].min(initial=np.iinfo(np.int64).max)) if (covered > 0).any() else 0
 
 
 def _read(task: Forecasting, table: Any, whole: Panel, skipped: np.ndarray) -> Panel:

@@ -185,6 +185,13 @@ def check_alike(models: Sequence[FittedModel], parts: Mapping[str, Sequence[Any]
             raise ConfigError(f"models to stack differ in their {what}; train them under one prior")
 
 
+def check_distinct(what: str, keys: Sequence[tuple[str, ...]]) -> None:
+    """Raise `ConfigError` when a key of the models to stack comes twice; what: it is a key of."""
+    if len(set(keys)) < len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ConfigError(f"{what} {', '.join(twice)} is in more than one of the models to stack")
+
+
 def stacked_members(models: Sequence[FittedModel], items: Sequence[int]) -> tuple[tuple[Member, ...], np.ndarray]:
     """The members of several models and their weights over all groups; items: how many each model serves.
 

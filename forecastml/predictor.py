@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from forecastml.data.table import Table, restored_table, table_state
-from forecastml.errors import ConfigError
 from forecastml.model import (
     FittedModel,
     Member,
     check_alike,
+    check_distinct,
     checked_groups,
     stacked_losses,
     stacked_members,
@@ -79,9 +79,7 @@ class Predictor(FittedModel):
         """
         models = [self, *others]
         check_alike(models, {"classes": [model.like.classes for model in models]})
-        keys = [tuple(key) for model in models for key in model.like.group_keys]
-        if len(set(keys)) < len(keys):
-            raise ConfigError("a group is in more than one of the models to stack")
+        check_distinct("group", [tuple(key) for model in models for key in model.like.group_keys])
         members, weights = stacked_members(models, [model.like.n_groups for model in models])
         return replace(
             self,

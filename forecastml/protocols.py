@@ -346,10 +346,6 @@ class Task(Protocol):
         """A table as a dataset, and what was found; `like`: the dataset that it continues."""
         ...
 
-    def grouped(self, by: Sequence[str]) -> Task:
-        """The same task for groups that are told apart by these columns."""
-        ...
-
     def cut(self, data: Any, most_folds: Callable[[int], int]) -> Cut:
         """The validation of these data; most_folds: number of items -> the most folds where the user leaves it open."""
         ...

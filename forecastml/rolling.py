@@ -40,10 +40,13 @@ class Origins:
     horizon: int
     step: int
     gap: int
+    most: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.step, bool) or not isinstance(self.step, int | np.integer) or self.step < 1:
             raise ConfigError(f"step is {self.step!r}; give a whole number of 1 or more")
+        if self.most is not None and self.most < 1:
+            raise ConfigError(f"folds is {self.most!r}; give a whole number of 1 or more")
         if self.step > self.horizon:
             raise ConfigError(
                 f"step is {self.step}, more than the horizon of {self.horizon}: rows between would not be forecast; "
@@ -59,7 +62,8 @@ class Origins:
     def __len__(self) -> int:
         """Number of origins of the series with the most newer rows."""
         newest = int((self.panel.lengths - self.first).max(initial=0))
-        return max(0, -(-(newest - self.gap) // self.step))
+        origins = max(0, -(-(newest - self.gap) // self.step))
+        return origins if self.most is None else min(origins, self.most)
 
     def context(self, k: int) -> Panel:
         """What is known at origin k: the actual values up to it; a series that has ended stays at its end."""

@@ -48,6 +48,15 @@ class Service:
         return [_mixture(self.names, row) for row in self.weights]
 
 
+def service_of(members: Sequence[Any], weights: np.ndarray) -> Service:
+    """How these members (as in `FittedModel`) serve their series; weights: float64 (series, members)."""
+    served, replaced = np.zeros((2, *weights.shape), dtype=bool)
+    for m, member in enumerate(members):
+        served[member.items, m] = [status == "ok" for status in member.fitted.status]
+        replaced[member.items, m] = getattr(member.fitted, "replaced", False)
+    return Service([member.candidate.name for member in members], np.where(served, weights, 0.0), replaced)
+
+
 @dataclass(frozen=True, eq=False)
 class Groups:
     """The groups of a model. columns: names of the key columns; keys: object (groups, key columns), all text; group:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -146,10 +146,6 @@ class Forecasting:
         if not reading.data.lengths.any():
             raise DataError(f"column {self.target!r} holds no number at all; check the target column")
         return replace(reading, findings=(*reading.findings, *diagnose(reading.data, self.gap + self.horizon)))
-
-    def grouped(self, by: Sequence[str]) -> Forecasting:
-        """The same task for groups that are told apart by these columns, which tell series apart too."""
-        return replace(self, group=by, series=(*by, *(name for name in self.series if name not in by)))
 
     def check(self, source: Any) -> Reading:
         """Everything that is wrong with a table or looks wrong, without raising for it; without data when it could not
@@ -296,10 +292,6 @@ class _OfRows:
         """The roles of the columns."""
         return RowColumns(self.target, self.features, self.group, self.weight, self.labels)
 
-    def grouped(self, by: Sequence[str]) -> Self:
-        """The same task for groups that are told apart by these columns."""
-        return replace(self, group=by)
-
     def read(self, source: Any, like: Table | None = None) -> Reading:
         """Read a table into rows and say what was found; raises `DataError` with the remedy."""
         from forecastml.data.table_reading import read_table
@@ -367,6 +359,13 @@ def task_from_json(values: Mapping[str, Any]) -> Task:
     """The inverse of `task_to_json`; without a kind it is forecasting."""
     fields = {name: value for name, value in values.items() if name != "kind"}
     return _TASKS[values.get("kind", Forecasting.name)](**fields)
+
+
+def grouped(task: Task, by: Sequence[str]) -> Task:
+    """The same task for groups that are told apart by these columns; they tell series apart too."""
+    if isinstance(task, Forecasting):
+        return replace(task, group=by, series=(*by, *(name for name in task.series if name not in by)))
+    return replace(task, group=by)
 
 
 def checked_levels(levels: Sequence[float]) -> tuple[float, ...]:

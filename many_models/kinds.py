@@ -37,7 +37,7 @@ class Kind:
 
     def given(self, store: Store, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Batches as a worker gets them."""
-        return (_with_champions(store, batch) for batch in batches) if self.champions else batches
+        return (with_champions(store, batch) for batch in batches) if self.champions else batches
 
 
 def trained(job: Job, limits: Limits, batch: Batch) -> tuple[Receipt, ...]:
@@ -78,7 +78,7 @@ def _gathered(batches: Iterable[Batch], most: int = 400) -> Iterator[Batch]:
         yield Batch(groups, parts)
 
 
-def _with_champions(store: Store, batch: Batch) -> Batch:
+def with_champions(store: Store, batch: Batch) -> Batch:
     """The groups with the versions that serve them."""
     digests = [group.digest for group in batch.groups]
     serving = {c.digest: Serving(c.shard, c.place, c.newest, c.content) for c in store.versions.champions(digests)}

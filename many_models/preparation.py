@@ -66,14 +66,17 @@ def _prior(store: Store, run: int, request: Request, layout: Any) -> File | None
     found = store.find(name)
     if found is not None:
         return found
-    groups = layout.total.groups
-    sample = layout.sample(min(request.settings.sample, max(LEAST, groups // ONE_IN)))
+    data, groups = sampled(request, layout), layout.total.groups
     try:
-        data = _readable(request, sample)
         prior = fm.prepare(data, request.task, request.config, request.settings.listener, of=groups)
     except NothingToJudge:
         return None
     return store.put(name, pack_prior(prior))
+
+
+def sampled(request: Request, layout: Any) -> Any:
+    """The data of some groups, drawn by the hash of their keys, to learn from what all of them share."""
+    return _readable(request, layout.sample(min(request.settings.sample, max(LEAST, layout.total.groups // ONE_IN))))
 
 
 def _readable(request: Request, sample: Any) -> Any:

@@ -19,6 +19,7 @@ from typing import Any
 import forecastml as fm
 from forecastml.config import as_config
 from forecastml.errors import ConfigError, ForecastMLError
+from forecastml.task import grouped
 from many_models.errors import StoreError, StoreFull
 from many_models.execution import Summary, execute
 from many_models.kinds import KINDS, RETRAIN, RUN, UPDATE
@@ -49,7 +50,7 @@ def run(
         config = replace(config, scope=settings.scope)
     # One level of parallelism: a worker has one thread.
     config = replace(config, workers=1, threads=1)
-    request = Request(_path(source), by, task.grouped(by), config, settings, code_in_use())
+    request = Request(_path(source), by, grouped(task, by), config, settings, code_in_use())
     with writing(store, settings, create=True) as opened:
         _refuse_unfinished(opened)
         return _begun(opened, RUN, request, source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import forecastml as fm
 from forecastml.challenge import newest_losses
@@ -13,9 +13,6 @@ from many_models.errors import StoreError
 from many_models.files import read
 from many_models.protocols import FALLBACK, OK, Batch, GroupResult
 from many_models.shard import Fit, Shard
-
-if TYPE_CHECKING:
-    from many_models.job import Job
 
 #: What a user is told of an older version that stays.
 KEPT = "the older version is better on the newest fold, {:.4g} against {:.4g}, and {}"
@@ -29,17 +26,17 @@ def shards_of(batch: Batch) -> Iterator[Batch]:
         yield Batch(tuple(sorted(groups, key=lambda group: group.serving.place)), batch.parts)
 
 
-def serving_models(job: Job, batch: Batch) -> list[Any]:
-    """The models that serve the groups of one shard; raises `CorruptStoreError`, `CorruptModelError`."""
+def serving_models(job: Any, batch: Batch) -> list[Any]:
+    """The models that serve the groups of one shard, for a `Job`; raises `CorruptStoreError`, `CorruptModelError`."""
     file = batch.groups[0].serving.shard
     shard = Shard.unpack(read(Path(job.root), file), file.name)
     return list(shard.models([group.serving.place for group in batch.groups]))
 
 
 def challenged(
-    job: Job, prior: Any, results: list[GroupResult], fits: list[Fit]
+    job: Any, prior: Any, results: list[GroupResult], fits: list[Fit]
 ) -> tuple[list[GroupResult], list[Fit]]:
-    """Results and models with the older versions where these are better on the newest fold.
+    """Results and models of a `Job` with the older versions where these are better on the newest fold.
 
     A version that learned from the same rows is compared by its own out-of-fold loss and stays as it is. One whose
     rows end before the newest fold is moved up to it and judged there; where it is better it serves on, moved over all
@@ -66,7 +63,7 @@ def challenged(
     return [by_digest[result.digest] for result in results], fits + kept
 
 
-def _better(job: Job, prior: Any, batch: Batch, results: dict[str, GroupResult]) -> list[tuple[Fit, dict[str, float]]]:
+def _better(job: Any, prior: Any, batch: Batch, results: dict[str, GroupResult]) -> list[tuple[Fit, dict[str, float]]]:
     """The older models of the groups of one shard that are better than the new ones, moved over all rows, with their
     losses; versions of the same rows that are better are marked in `results`."""
     judged = [group for group in batch.groups if results[group.digest].state in (OK, FALLBACK)]

@@ -63,6 +63,7 @@ LAYERS = {
 DOORS = {
     "forecastml",
     "forecastml.archive",
+    "forecastml.backtesting",
     "forecastml.challenge",
     "forecastml.cli_options",
     "forecastml.cli_output",

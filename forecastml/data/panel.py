@@ -89,6 +89,17 @@ class Panel:
         return int(self.group.max()) + 1 if len(self) else 0
 
     @property
+    def group_columns(self) -> tuple[str, ...]:
+        """Key columns that tell groups apart: those of the series where groups have none."""
+        return tuple(name for name in self.schema.group if name in self.schema.series) or self.schema.series
+
+    @property
+    def group_keys(self) -> np.ndarray:
+        """Keys of the groups: object (groups, group columns)."""
+        _, first = np.unique(self.group, return_index=True)
+        return self.keys[first][:, [self.schema.series.index(column) for column in self.group_columns]]
+
+    @property
     def signature(self) -> tuple[Any, ...]:
         """What panels must share to be read and served alike: columns, frequency, time zone, categories."""
         return self.schema, self.frequency, self.tz, tuple(sorted(self.categories.items()))
