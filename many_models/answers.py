@@ -18,7 +18,7 @@ from many_models.columns import distinct_keys
 from many_models.errors import CorruptStoreError
 from many_models.group_rows import GroupRows
 from many_models.protocols import FALLBACK, File
-from many_models.serving import older
+from many_models.serving import apart, older
 from many_models.shard import Shard
 from many_models.store import Store
 from many_models.versions import Champion
@@ -190,10 +190,3 @@ class Answers:
         for name, column in columns.items():
             table = table.append_column(apart(name, table.column_names), column)
         return table
-
-
-def apart(name: str, taken: Sequence[str]) -> str:
-    """The name of a column, with "_" after it where a column of the user has it already."""
-    while name in taken:
-        name += "_"
-    return name

@@ -35,11 +35,12 @@ NAMED = 5
 @dataclass(frozen=True)
 class Told:
     """What became of all groups. lacking: groups without a forecast; restored: those served by an older version, since
-    the newer is damaged; texts: what there is to tell of them and of the forecasts."""
+    the newer is damaged; rows: of forecasts; texts: what there is to tell of them and of the forecasts."""
 
     served: int = 0
     lacking: int = 0
     restored: int = 0
+    rows: int = 0
     named: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -50,6 +51,7 @@ class Told:
             self.served + part.served,
             self.lacking + len(part.lacking),
             self.restored + part.restored,
+            self.rows + sum(table.num_rows for table in part.tables),
             (*self.named, *few)[:NAMED],
             tuple(dict.fromkeys(self.notes + part.notes))[: 2 * NAMED],
         )
@@ -114,7 +116,7 @@ def write_forecasts(store: Store, out: str | Path, groups: Key | Sequence[Key] |
             for table in part.tables:
                 export.write(table)
             told = told.after(part)
-        if not export.rows:
+        if not told.rows:
             raise _nothing(store, told)
     return told
 
@@ -132,7 +134,7 @@ def parts(store: Store, groups: Key | Sequence[Key] | None, wish: Wish) -> Itera
         yield Part(lacking={key: why})
     with ExitStack() as stack:
         future, context = (
-            stack.enter_context(group_rows(what, source, request.by, task.series))
+            stack.enter_context(group_rows(what, source, request.by, request.keys))
             for what, source in (("future", wish.future), ("context", wish.context))
         )
         answers = Answers(store, wish, request.by, task.horizon, future, context)

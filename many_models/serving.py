@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,13 @@ def reading(store: Store | str | Path) -> Iterator[Store]:
     else:
         with Store.open(store) as opened:
             yield opened
+
+
+def apart(name: str, taken: Sequence[str]) -> str:
+    """The name of a column, with "_" after it where a column of the user has it already."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def partition_columns(store: Store) -> tuple[str, ...]:
@@ -63,12 +71,26 @@ def named(store: Store, groups: Key | Sequence[Key]) -> dict[str, tuple[str, ...
     return found
 
 
+def rollback(store: Store | str | Path, groups: Key | Sequence[Key] | None = None, to: int | None = None) -> int:
+    """Let an older version serve again: the one that served before, or number `to`; returns how many groups moved.
+
+    groups: a key or several, None for all, of which those without such a version stay as they are. Raises
+    `ConfigError` for an unknown group, `StoreError` for a named one without such a version (nothing moves then).
+    """
+    if isinstance(store, Store):
+        return store.versions.rollback(None if groups is None else list(named(store, groups)), to)
+    with Store.open(store, write=True) as opened:
+        return rollback(opened, groups, to)
+
+
 def unserved(store: Store, digests: Iterable[str] | None = None) -> Iterator[tuple[tuple[str, ...], str]]:
     """Groups that no model serves, all or of those named, each with its key and why."""
     query = (
         "SELECT g.key, v.state, v.reason, v.error FROM groups g LEFT JOIN versions v ON v.group_id = g.id AND v.number "
-        f"= g.latest WHERE g.champion IS NULL {'' if digests is None else 'AND g.digest IN (SELECT digest FROM wanted)'}"
+        "= g.latest WHERE g.champion IS NULL"
     )
+    if digests is not None:
+        query += " AND g.digest IN (SELECT digest FROM wanted)"
     wanted = None if digests is None else map(bytes.fromhex, digests)
     for key, state, reason, error in store.ledger.stream(f"{query} ORDER BY g.id", wanted=wanted):
         why = WAITING if state is None else ": ".join(filter(None, (state, error or reason)))
@@ -100,9 +122,11 @@ def _nearest(store: Store, columns: Sequence[str], key: tuple[str, ...]) -> str:
     text = json.dumps(key)
     query = "SELECT key FROM groups WHERE abs(length(key) - ?) <= 3 LIMIT ?"
     alike = [row[0] for row in store.ledger.stream(query, (len(text), LOOKED_THROUGH))]
-    near = difflib.get_close_matches(text, alike, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(text, alike, n=5, cutoff=0.6)
     if near:
-        return f"did you mean {_named(columns, json.loads(near[0]))}?"
+        # Of those that are alike the one that begins alike.
+        best = max(near, key=lambda other: len(os.path.commonprefix([text, other])))
+        return f"did you mean {_named(columns, json.loads(best))}?"
     for (first,) in store.ledger.stream("SELECT key FROM groups ORDER BY id LIMIT 1"):
         return f"the first of its groups is {_named(columns, json.loads(first))}"
     return "it has no groups yet"
