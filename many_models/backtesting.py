@@ -20,7 +20,7 @@ import forecastml as fm
 from forecastml.backtesting import shared_origins
 from forecastml.errors import ConfigError
 from many_models.errors import StoreError
-from many_models.executors import executor
+from many_models.execution import engine_of
 from many_models.exporting import escaped
 from many_models.job import Job, fitted, lost
 from many_models.kinds import with_champions
@@ -175,15 +175,12 @@ def _supervised(work: Callable[[Batch], Receipt], limits: Limits, batch: Batch) 
 
 def _receipts(work: Any, batches: Iterator[Batch], settings: Settings) -> Iterator[Receipt]:
     """What became of all batches; one that an engine lost is told as such."""
-    engine = executor(settings.engine, settings.processes, address=settings.address)
-    try:
+    with engine_of(settings) as engine:
         for batch, outcome in engine.map(work, batches):
             if isinstance(outcome, Lost):
                 yield lost(batch, Death("lost", outcome.reason), 1)
             else:
                 yield from outcome
-    finally:
-        engine.cancel()
 
 
 def _collected(out: Path, folder: Path, receipts: list[Receipt], keys: Mapping[str, tuple[str, ...]]) -> Backtested:

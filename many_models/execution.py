@@ -54,17 +54,20 @@ def execute(store: Store, run: int, kind: Kind, job: Job, settings: Settings) ->
     listener = settings.listener or _silent
     total = store.plan.progress(run)
     listener({"event": "groups", "run": run, "total": total.groups, "done": total.groups_done})
-    engine = executor(settings.engine, settings.processes, address=settings.address)
-    try:
+    with engine_of(settings) as engine:
         for turn in range(ROUNDS):
             missing = _round(store, run, engine, kind, (job, settings))
             if not missing:
                 break
             if turn == ROUNDS - 1:
                 _give_up(store, run, missing)
-    finally:
-        engine.cancel()
     return _ended(store, run, settings, time.monotonic() - began)
+
+
+def engine_of(settings: Settings) -> Any:
+    """The executor that a run asked for, to be closed when done."""
+    options = {} if settings.address is None else {"address": settings.address}
+    return executor(settings.engine, settings.processes, **options)
 
 
 def _round(store: Store, run: int, engine: Executor, kind: Kind, asked: tuple[Job, Settings]) -> dict[str, str]:

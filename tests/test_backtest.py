@@ -198,7 +198,7 @@ def test_rows_have_no_cutoff():
 
 
 def test_a_fit_that_fails_names_its_cutoff(monkeypatch):
-    def fit(data, task, config, listener):
+    def fit(data, task, config, prior, listener):
         if data.lengths.max() > 70:
             raise LearnerError("out of luck")
         return fm.fit(data, task, config, listener=listener)
