@@ -20,6 +20,7 @@ import typer
 
 from forecastml.cli_options import COLUMNS, EFFORT, JUDGED, names, numbers, with_task
 from forecastml.errors import ConfigError, DeadlineExceeded, ForecastMLError, LearnerError
+from many_models.cli_options import with_settings
 from many_models.cli_output import print_leaderboard, print_results, print_status, print_summary
 from many_models.errors import RunFailed, StoreFull, StoreInUse
 from many_models.progress import listening
@@ -120,16 +121,9 @@ Rows = Annotated[
 ]
 Newer = Annotated[str, typer.Option(metavar="DATA", help="CSV file, Parquet file or folder, or its address.")]
 Folder = Annotated[Path, typer.Option("--store", help="Folder of the store.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Batches at a time [one per processor].")]
-Engine = Annotated[str | None, typer.Option(help="Where batches run: local, ray, dask or spark [local].")]
-Address = Annotated[str | None, typer.Option(help="Address of a cluster that is there already.")]
-GroupSeconds = Annotated[float | None, typer.Option(min=0, help="Time limit per group, 0 for none [60].")]
-Memory = Annotated[str | None, typer.Option(metavar="2G", help="Memory limit of a worker process [none].")]
-MaxFailed = Annotated[float | None, typer.Option(min=0, max=1, help="Share of the groups that may fail [0.01].")]
-Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for a store that is in use.")]
 Groups = Annotated[
     list[str],
-    typer.Option("--group", metavar="KEY", help="This group alone; A,B for several columns; may be repeated."),
+    typer.Option("--group", metavar="KEY", help="This group alone, A,B for several columns; may be repeated."),
 ]
 LogJson = Annotated[bool, typer.Option("--log-json", help="Progress as JSON lines on stderr.")]
 
@@ -141,6 +135,7 @@ _EFFORT = {name: told for name, told in EFFORT.items() if name not in ("workers"
 @app.command()
 @guarded
 @with_task(_COLUMNS, JUDGED, _EFFORT)
+@with_settings
 def run(
     data: Rows,
     partition: Annotated[str, typer.Option(metavar="A,B", help="Columns whose values tell the groups apart.")],
@@ -148,62 +143,44 @@ def run(
     horizon: Annotated[int, typer.Option(min=1, help="Steps to forecast.")],
     task: Any,
     config: Any,
-    workers: Workers = None,
-    engine: Engine = None,
-    address: Address = None,
+    changes: Any,
     scope: Annotated[
         str, typer.Option(help="A group's ensemble is chosen by its own folds (group), a search of its own, or global.")
     ] = "group",
-    group_seconds: GroupSeconds = None,
-    memory: Memory = None,
-    max_failed: MaxFailed = None,
-    wait: Wait = 0.0,
     log_json: LogJson = False,
 ) -> None:
     """Train a model for each group of DATA and keep them all in a store."""
     import many_models as mm
 
-    settings = _changed(mm.Settings(), workers, engine, address, group_seconds, memory, max_failed, wait)
-    settings = replace(settings, scope=scope)
+    settings = replace(mm.Settings(), scope=scope, **changes)
     _train(store, settings, log_json, lambda s: mm.run(data, names(partition), task, config, store, s))
 
 
 @app.command()
 @guarded
+@with_settings
 def resume(
     store: Folder,
-    workers: Workers = None,
-    engine: Engine = None,
-    address: Address = None,
-    group_seconds: GroupSeconds = None,
-    memory: Memory = None,
-    max_failed: MaxFailed = None,
-    wait: Wait = 0.0,
+    changes: Any,
     log_json: LogJson = False,
 ) -> None:
     """Go on with a run that was cut short; what is not given stays as it was."""
     import many_models as mm
 
-    settings = _changed(_last(store), workers, engine, address, group_seconds, memory, max_failed, wait)
-    _train(store, settings, log_json, lambda s: mm.resume(store, s))
+    _train(store, replace(_last(store), **changes), log_json, lambda s: mm.resume(store, s))
 
 
 @app.command()
 @guarded
+@with_settings
 def retrain(
     store: Folder,
+    changes: Any,
     failed: Annotated[bool, typer.Option("--failed", help=WHICH["failed"])] = False,
     quarantined: Annotated[bool, typer.Option("--quarantined", help=WHICH["quarantined"])] = False,
     stale: Annotated[bool, typer.Option("--stale", help=WHICH["stale"])] = False,
     every: Annotated[bool, typer.Option("--all", help=WHICH["all"])] = False,
     data: Annotated[str | None, typer.Option(metavar="DATA", help="The rows, where they are not as before.")] = None,
-    workers: Workers = None,
-    engine: Engine = None,
-    address: Address = None,
-    group_seconds: GroupSeconds = None,
-    memory: Memory = None,
-    max_failed: MaxFailed = None,
-    wait: Wait = 0.0,
     log_json: LogJson = False,
 ) -> None:
     """Train groups anew; a model that serves is replaced by one that is no worse alone."""
@@ -213,29 +190,22 @@ def retrain(
     if len(chosen) > 1:
         raise ConfigError(f"--{' and --'.join(chosen)} cannot go together; give one of them")
     which = chosen[0] if chosen else "stale"
-    settings = _changed(_last(store), workers, engine, address, group_seconds, memory, max_failed, wait)
-    _train(store, settings, log_json, lambda s: mm.retrain(store, which, data, s))
+    _train(store, replace(_last(store), **changes), log_json, lambda s: mm.retrain(store, which, data, s))
 
 
 @app.command()
 @guarded
+@with_settings
 def update(
     store: Folder,
     data: Newer,
-    workers: Workers = None,
-    engine: Engine = None,
-    address: Address = None,
-    group_seconds: GroupSeconds = None,
-    memory: Memory = None,
-    max_failed: MaxFailed = None,
-    wait: Wait = 0.0,
+    changes: Any,
     log_json: LogJson = False,
 ) -> None:
     """Move the models over newer rows: parameters, weights and intervals stay, nothing is fitted."""
     import many_models as mm
 
-    settings = _changed(_last(store), workers, engine, address, group_seconds, memory, max_failed, wait)
-    _train(store, settings, log_json, lambda s: mm.update(store, data, s))
+    _train(store, replace(_last(store), **changes), log_json, lambda s: mm.update(store, data, s))
 
 
 @app.command()
@@ -243,9 +213,7 @@ def update(
 def rollback(
     store: Folder,
     group: Groups = [],  # noqa: B006
-    to: Annotated[
-        int | None, typer.Option(min=1, help="Version that shall serve [the one that served before].")
-    ] = None,
+    to: Annotated[int | None, typer.Option(min=1, help="Version that shall serve [the one before].")] = None,
 ) -> None:
     """Let an older version of all groups, or of some, serve again."""
     import many_models as mm
@@ -293,9 +261,7 @@ def forecast(
 def results(
     store: Folder,
     run: Annotated[int | None, typer.Option(min=1, help="Number of a run [the last version of each group].")] = None,
-    state: Annotated[
-        str, typer.Option(metavar="A,B", help="Only groups that ended so: ok, fallback, failed, ...")
-    ] = "",
+    state: Annotated[str, typer.Option(metavar="A,B", help="Only groups that ended so, such as failed.")] = "",
     out: Annotated[Path | None, typer.Option(help="CSV or Parquet file to write, with all columns.")] = None,
 ) -> None:
     """How each group ended: state, model, losses, errors."""
@@ -347,9 +313,7 @@ def fsck(
 @guarded
 def gc(
     store: Folder,
-    keep: Annotated[
-        int, typer.Option(min=1, help="Versions per group whose models stay, with the one that serves.")
-    ] = 1,
+    keep: Annotated[int, typer.Option(min=1, help="Versions per group whose models stay.")] = 1,
     grace: Annotated[float, typer.Option(min=0, help="Seconds for which files stay for others who read them.")] = 0.0,
 ) -> None:
     """Make room: remove models of older versions and files that nothing needs."""
@@ -381,28 +345,6 @@ def _last(store: Path) -> Any:
     with reading(store) as opened:
         last = opened.runs.last()
     return Settings() if last is None else Request.from_json(last.job).settings
-
-
-def _changed(
-    settings: Any, workers: Any, engine: Any, address: Any, seconds: Any, memory: Any, failed: Any, wait: Any
-) -> Any:
-    """The settings with what was given on the command line."""
-    given = {"workers": workers, "engine": engine, "address": address, "max_failed": failed, "group_seconds": seconds}
-    given["memory"] = None if memory is None else _size(memory)
-    given = {name: value for name, value in given.items() if value is not None}
-    if seconds == 0:
-        given["group_seconds"] = None
-    return replace(settings, wait=wait, **given)
-
-
-def _size(text: str) -> int:
-    """Bytes of a size such as 512M or 2G."""
-    units = {unit: 1024**k for k, unit in enumerate("KMGT", start=1)}
-    number, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in units else (text, "")
-    try:
-        return int(float(number) * units.get(unit, 1))
-    except ValueError:
-        raise ConfigError(f"--memory {text!r} is no size; give one such as 512M or 2G") from None
 
 
 def _keys(groups: list[str]) -> list[tuple[str, ...]] | None:

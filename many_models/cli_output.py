@@ -10,8 +10,8 @@ from typing import Any
 from forecastml.cli_output import print_table
 from many_models.progress import duration
 
-#: Groups that are printed; a file holds all of them.
-SHOWN = 50
+#: Groups that are printed, and letters of what serves them; a file holds all of it.
+SHOWN, LONGEST = 50, 60
 #: Columns that are printed, after those of the key.
 BRIEF = ("run", "version", "state", "model_used", "loss", "baseline", "label", "error_code", "error", "seconds")
 
@@ -68,7 +68,7 @@ def print_results(store: Path, run: int | None, states: Sequence[str]) -> None:
     columns = first.column_names
     keys = columns[: len(columns) - len(FIELDS)]
     brief = [name for name, field in zip(columns[len(keys) :], FIELDS, strict=True) if field in BRIEF]
-    print_table(first.select([*keys, *brief]).slice(0, SHOWN).to_pandas())
+    print_table(_short(first.select([*keys, *brief]).slice(0, SHOWN).to_pandas()))
     print(f"{count:,} groups" + (f", {SHOWN} shown: --out FILE for all of them" if count > SHOWN else ""))
 
 
@@ -87,7 +87,17 @@ def print_leaderboard(board: Any) -> None:
         table = getattr(board, name)
         if len(table):
             print(f"\n{title}")
-            print_table(table)
+            print_table(_short(table))
+
+
+def _short(table: Any) -> Any:
+    """The table with long descriptions of models cut: files hold all of them."""
+    names = [name for name in table.columns if name.rstrip("_") == "model_used"]
+    return table.assign(**{name: [_cut(text) for text in table[name]] for name in names})
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -122,10 +121,10 @@ def _nearest(store: Store, columns: Sequence[str], key: tuple[str, ...]) -> str:
     text = json.dumps(key)
     query = "SELECT key FROM groups WHERE abs(length(key) - ?) <= 3 LIMIT ?"
     alike = [row[0] for row in store.ledger.stream(query, (len(text), LOOKED_THROUGH))]
-    near = difflib.get_close_matches(text, alike, n=5, cutoff=0.6)
+    near = difflib.get_close_matches(text, alike, n=50, cutoff=0.6)
     if near:
-        # Of those that are alike the one that begins alike.
-        best = max(near, key=lambda other: len(os.path.commonprefix([text, other])))
+        # Of those that are alike the one with the same letters in the same places.
+        best = max(near, key=lambda other: sum(map(str.__eq__, text, other)))
         return f"did you mean {_named(columns, json.loads(best))}?"
     for (first,) in store.ledger.stream("SELECT key FROM groups ORDER BY id LIMIT 1"):
         return f"the first of its groups is {_named(columns, json.loads(first))}"
