@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from collections import deque
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 import forecastml as fm
-from forecastml.errors import DataError, NothingToJudge
+from forecastml.errors import DataError, ForecastMLError, NothingToJudge
+from forecastml.learners.registry import registered
 from forecastml.prior_storage import pack_prior
-from many_models.errors import StoreError
+from many_models.child import Answer, call
+from many_models.errors import RunFailed, StoreError
 from many_models.job import Job
 from many_models.partition import PartitionSettings
 from many_models.protocols import File
@@ -21,6 +29,10 @@ from many_models.store import Store
 ONE_IN, LEAST = 5, 200
 #: Groups that are looked at one by one to see whether none can be read.
 TRIED = 20
+#: Seconds in which the sample is read, beside the time of its groups.
+STARTING = 30.0
+#: Parts that a harmful sample is cut into at most.
+MOST_PARTS = 32
 
 
 def prepared(store: Store, run: int, request: Request, source: Any = None) -> Job:
@@ -59,24 +71,68 @@ def laid_out(store: Store, folder: Path, request: Request, source: Any = None) -
 
 
 def _prior(store: Store, run: int, request: Request, layout: Any) -> File | None:
-    """The prior in the store, learned where it is not there; None where each group is on its own."""
+    """The prior in the store, learned where it is not there; None where each group is on its own.
+
+    It is learned in a supervised child, as groups are fitted: one that takes the child down is not to cost the run. The
+    sample is then cut in two, and so on, until a part of it does no harm.
+    """
     name = f"prior-{run}"
     if request.settings.scope == "own":
         return None
     found = store.find(name)
     if found is not None:
         return found
-    data, groups = sampled(request, layout), layout.total.groups
+    limits, sampled_groups = request.settings.limits, _sample_size(request, layout)
+    seconds = None if limits.seconds is None else limits.seconds * sampled_groups + STARTING
+    parts = deque([(0, 1)])
+    while parts:
+        place, of = parts.popleft()
+        learn = partial(
+            _learned, replace(request, settings=replace(request.settings, listener=None)), layout, registered()
+        )
+        answer = call(learn, (place, of), seconds, limits.memory, store.root / "tmp")
+        if isinstance(answer, Answer) and answer.error is None:
+            if isinstance(answer.value, ForecastMLError):
+                raise answer.value
+            return None if answer.value is None else store.put(name, answer.value)
+        if of < MOST_PARTS:
+            parts += [(place, 2 * of), (place + of, 2 * of)]
+    raise RunFailed(
+        f"what the groups share cannot be learned: {answer.error or answer.text}; block the learner at fault"
+    )
+
+
+def _learned(
+    request: Request, layout: Any, learners: tuple[Any, ...], part: tuple[int, int]
+) -> bytes | ForecastMLError | None:
+    """The prior of a part of the sample as an archive; None where no series is long enough to learn from."""
+    for learner in learners:
+        fm.register(learner)
     try:
-        prior = fm.prepare(data, request.task, request.config, request.settings.listener, of=groups)
+        data = sampled(request, layout, part)
+        return pack_prior(fm.prepare(data, request.task, request.config, of=layout.total.groups))
     except NothingToJudge:
         return None
-    return store.put(name, pack_prior(prior))
+    except ForecastMLError as error:
+        return error
 
 
-def sampled(request: Request, layout: Any) -> Any:
-    """The data of some groups, drawn by the hash of their keys, to learn from what all of them share."""
-    return _readable(request, layout.sample(min(request.settings.sample, max(LEAST, layout.total.groups // ONE_IN))))
+def _sample_size(request: Request, layout: Any) -> int:
+    return min(request.settings.sample, max(LEAST, layout.total.groups // ONE_IN))
+
+
+def sampled(request: Request, layout: Any, part: tuple[int, int] = (0, 1)) -> Any:
+    """The data of some groups, drawn by the hash of their keys, to learn from what all of them share.
+
+    part: (k, n) for the k-th of every n groups of the sample.
+    """
+    table = layout.sample(_sample_size(request, layout))
+    place, of = part
+    if of > 1:
+        keys = list(zip(*(table[column].to_pylist() for column in request.by), strict=True))
+        number = {key: k for k, key in enumerate(dict.fromkeys(keys))}
+        table = table.filter(pa.array([number[key] % of == place for key in keys]))
+    return _readable(request, table)
 
 
 def _readable(request: Request, sample: Any) -> Any:
@@ -98,8 +154,6 @@ def _readable(request: Request, sample: Any) -> Any:
 
 
 def _can_be_read(task: Any, sample: Any, by: tuple[str, ...], key: tuple[str, ...]) -> bool:
-    import pyarrow.compute as pc
-
     mask = None
     for column, text in zip(by, key, strict=True):
         same = pc.equal(sample[column], text)
