@@ -118,14 +118,16 @@ def _file(store: Store, name: str) -> File:
 
 
 def _nearest(store: Store, columns: Sequence[str], key: tuple[str, ...]) -> str:
-    text = json.dumps(key)
-    query = "SELECT key FROM groups WHERE abs(length(key) - ?) <= 3 LIMIT ?"
-    alike = [row[0] for row in store.ledger.stream(query, (len(text), LOOKED_THROUGH))]
+    text = " / ".join(key)
+    # Letters beyond ASCII take six characters in the ledger.
+    query = "SELECT key FROM groups WHERE abs(length(key) - ?) <= 12 LIMIT ?"
+    rows = store.ledger.stream(query, (len(json.dumps(key)), LOOKED_THROUGH))
+    alike = {" / ".join(other): other for other in (json.loads(row[0]) for row in rows)}
     near = difflib.get_close_matches(text, alike, n=50, cutoff=0.6)
     if near:
         # Of those that are alike the one with the same letters in the same places.
         best = max(near, key=lambda other: sum(map(str.__eq__, text, other)))
-        return f"did you mean {_named(columns, json.loads(best))}?"
+        return f"did you mean {_named(columns, alike[best])}?"
     for (first,) in store.ledger.stream("SELECT key FROM groups ORDER BY id LIMIT 1"):
         return f"the first of its groups is {_named(columns, json.loads(first))}"
     return "it has no groups yet"
