@@ -142,14 +142,14 @@ def task_of(horizon: int, options: dict[str, Any]) -> Any:
 
 
 def config_of(options: dict[str, Any]) -> Any:
-    """The `Config` that these options describe."""
+    """The `Config` that these options describe; what is not among them keeps its default."""
     import forecastml as fm
 
     return fm.Config.preset(
         options["preset"],
-        seconds=options["time_limit"],
+        seconds=options.get("time_limit"),
         seed=options["seed"],
         allow=names(options["allow"]),
         block=names(options["block"]),
-        workers=options["workers"],
+        workers=options.get("workers", 1),
     )

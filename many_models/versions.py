@@ -89,6 +89,8 @@ class Versions:
             if file is not None:
                 files.check(self._ledger.root, file)
         with self._ledger.transaction() as connection:
+            if connection.execute("SELECT 1 FROM runs WHERE id = ?", (run,)).fetchone() is None:
+                raise StoreError(f"store {self._ledger.root} has no run {run}")
             fresh = self._fresh(connection, run, receipt)
             if fresh:
                 self._record(connection, run, receipt, fresh)
@@ -116,13 +118,17 @@ class Versions:
         return [_as_dictionary(row) for row in self._ledger.stream(query, (_identity(digest),))]
 
     def champions(self, digests: Iterable[str] | None = None) -> Iterator[Champion]:
-        """What serves, for all groups or those named that have it: sorted by shard and place, all of one moment."""
+        """What serves, for all groups or those named that have it: by shard and place, all of one moment.
+
+        Shards come in the order in which their groups were planned, whichever worker was done first.
+        """
         query = (
             "SELECT lower(hex(g.digest)), g.key, v.number, v.run, v.state, v.model, s.name, s.sha256, s.size, v.place, "
             "f.name, f.sha256, f.size, v.until, v.content, v.series, v.rows, v.loss, v.baseline, v.newest, v.label "
             "FROM groups g JOIN versions v ON v.group_id = g.id AND v.number = g.champion "
             "JOIN files s ON s.id = v.shard LEFT JOIN files f ON f.id = v.forecast "
-            f"{'' if digests is None else 'WHERE g.digest IN (SELECT digest FROM wanted) '}ORDER BY v.shard, v.place"
+            f"{'' if digests is None else 'WHERE g.digest IN (SELECT digest FROM wanted) '}ORDER BY "
+            "min(g.id) OVER (PARTITION BY v.shard), v.shard, v.place"
         )
         wanted = None if digests is None else map(_identity, digests)
         for row in self._ledger.stream(query, wanted=wanted):
