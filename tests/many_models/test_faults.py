@@ -16,7 +16,7 @@ import pytest
 import forecastml as fm
 from forecastml.learners.registry import unregister
 from many_models.errors import StoreError
-from many_models.runner import resume, run
+from many_models.runner import run
 from many_models.settings import Settings
 from many_models.store import Store
 from tests.many_models import poison
@@ -75,8 +75,10 @@ def poisoned():
     unregister("poisoned")
 
 
-def test_poison_groups_end_with_their_reason_and_cost_the_others_nothing(tmp_path, poisoned):
-    settings = Settings(workers=2, group_seconds=0.2, memory=600 << 20, attempts=1, max_failed=1.0)
+def test_poison_groups_end_with_their_reason_and_cost_the_others_nothing(tmp_path, poisoned, monkeypatch):
+    word = f"many-models-test-{os.getpid()}-{time.monotonic_ns()}"
+    monkeypatch.setenv("MANY_MODELS_TEST", word)
+    settings = Settings(workers=2, group_seconds=0.2, memory=1500 << 20, attempts=1, max_failed=1.0)
     run(table(GOOD), "id", TASK, poisoned, tmp_path / "clean", settings)
     with Store.open(tmp_path / "clean") as clean, Store.create(tmp_path / "poison") as store:
         store.put("prior-1", clean.get("prior-1"))
@@ -91,9 +93,7 @@ def test_poison_groups_end_with_their_reason_and_cost_the_others_nothing(tmp_pat
     clean, among = forecasts(tmp_path / "clean"), forecasts(tmp_path / "poison")
     assert {name: among[name] for name in GOOD} == clean
     assert all("nan" not in row for rows in among.values() for row in rows)
-
-    # Nothing is tried again that took its worker down, unless asked for.
-    assert not with_words("many-models-grandchild")
+    assert not gone(with_words(word))
 
 
 DRIVER = """

@@ -120,7 +120,9 @@ def test_a_group_without_a_model_is_named_and_the_others_are_served(shop_store):
 def test_a_group_that_waits_for_its_turn_is_named(tmp_path):
     with Store.create(tmp_path / "store") as store:
         shops.add_run(store, shops.table(bad=()), allow=("naive",), most=2)
-    with pytest.warns(ForecastWarning, match=r"2 of 6 groups have no forecast: .*not trained yet: `many-models resume`"):
+    with pytest.warns(
+        ForecastWarning, match=r"2 of 6 groups have no forecast: .*not trained yet: `many-models resume`"
+    ):
         assert mm.forecast(tmp_path / "store")["shop"].nunique() == 4
 
 
