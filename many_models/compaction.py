@@ -35,9 +35,9 @@ def gc(store: Store, keep_versions: int = 1, rewrite: Rewrite | None = None, gra
     """Remove what is not needed; the store must be open for writing.
 
     keep_versions: per group those whose models stay: the champion, then the newest accepted ones; the rows of all
-    versions stay, for the history. rewrite: cuts shards of which less than half lives; None leaves them. grace: seconds for
-    which a file stays after it is needed no more, for readers that still know its name. A crash at any point leaves
-    only orphans, which the next call removes. The plans of runs that are done are cleared.
+    versions stay, for the history. rewrite: cuts shards of which less than half lives; None leaves them. grace:
+    seconds for which a file stays after it is needed no more, for readers that still know its name. A crash at any
+    point leaves only orphans, which the next call removes. The plans of runs that are done are cleared.
     """
     if keep_versions < 1:
         raise StoreError(f"keep_versions is 1 at least, the version that serves, not {keep_versions}")
