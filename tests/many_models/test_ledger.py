@@ -123,6 +123,21 @@ def test_the_loser_of_two_take_overs_does_not_write(path, monkeypatch):
         Store.open(path, write=True, take_over=True)
 
 
+def test_a_lock_that_was_replaced_while_it_was_taken_is_taken_again(path, monkeypatch):
+    real, calls = lease._lock, []
+
+    def late(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 1:
+            lease._put_new_lock(path)
+        real(descriptor)
+
+    monkeypatch.setattr(lease, "_lock", late)
+    with Store.open(path, write=True) as store:
+        store.put("name", b"x")
+        assert len(calls) == 2
+
+
 def test_a_link_in_place_of_the_lock_is_refused(path, tmp_path):
     (path / "lock").unlink()
     (path / "lock").symlink_to(tmp_path / "elsewhere")

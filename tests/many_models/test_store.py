@@ -151,6 +151,13 @@ def test_a_plan_that_was_cut_short_is_planned_anew(store, monkeypatch):
     assert list(store.plan.pending(number)) == batches(12)
 
 
+def test_what_a_cut_plan_already_led_to_is_not_planned_again(store, run):
+    number = store.runs.begin("fit", "f", "{}")
+    store.versions.commit(number, receipt(store.root, batches(10)[0].halves()[0], "early"))
+    assert store.plan.add(number, batches(10)).groups_done == 2
+    assert next(store.plan.pending(number)) == batches(10)[0].halves()[1]
+
+
 def test_a_group_is_planned_once(store):
     number = store.runs.begin("fit", "f", "{}")
     with pytest.raises(StoreError, match="store 1 is in the plan of run 1 twice"):

@@ -151,6 +151,21 @@ def test_a_damaged_shard_goes_back_to_the_version_before(store):
     assert fsck(store) == []
 
 
+def test_a_version_that_was_rolled_back_does_not_come_again(store):
+    for salt in ("one", "two", "three"):
+        fitted(store, batches(4), salt)
+    shards = [row["shard"] for row in store.versions.history(digest("store 0"))]
+    store.versions.rollback(to=1)
+    fitted(store, batches(4), "four", accepted=False)
+    (store.root / store.versions.history(digest("store 0"))[3]["shard"]).unlink()
+    fsck(store, repair=True)
+    assert set(served(store).values()) == {"one"}  # what does not serve may be lost
+    store.versions.rollback(to=2)
+    (store.root / shards[1]).unlink()
+    fsck(store, repair=True)
+    assert set(served(store).values()) == {"one"}
+
+
 def test_a_later_version_serves_where_none_before_is_whole(store):
     fitted(store, batches(4), "one")
     fitted(store, batches(4), "two")
