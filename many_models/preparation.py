@@ -84,6 +84,8 @@ def _prior(store: Store, run: int, request: Request, layout: Any) -> File | None
         return found
     limits, sampled_groups = request.settings.limits, _sample_size(request, layout)
     seconds = None if limits.seconds is None else limits.seconds * sampled_groups + STARTING
+    if request.settings.listener is not None:
+        request.settings.listener({"event": "learning", "run": run})
     parts = deque([(0, 1)])
     while parts:
         place, of = parts.popleft()

@@ -33,7 +33,9 @@ def table(names: Iterable[str] = NAMES, bad: Iterable[str] = ("bad",), months: i
             sales = 50 * (i + 1) + t + 10 * np.sin(2 * np.pi * t / 12) + rng.normal(scale=2, size=months)
             month = pd.date_range(end=END, periods=months, freq="MS")
             price = rng.choice([1.0, 2.0], size=months)
-            part = pd.DataFrame({"shop": name, "item": item, "month": month, "sales": sales - 5 * price, "price": price})
+            part = pd.DataFrame(
+                {"shop": name, "item": item, "month": month, "sales": sales - 5 * price, "price": price}
+            )
             parts += [part] * (2 if name in bad else 1)
     return pd.concat(parts, ignore_index=True)
 
