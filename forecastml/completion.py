@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -101,7 +101,7 @@ class OfSeries:
             task=problem.task,
             panel=panel,
             seasons=problem.cut.seasons,
-            members=parts.members,
+            members=tuple(_that_answers(member, panel, problem) for member in parts.members),
             weights=parts.weights,
             group_losses=parts.group_losses,
             fallback=fallback,
@@ -150,6 +150,23 @@ class OfRows:
             log=parts.log,
             findings=problem.reading.findings,
         )
+
+
+def _that_answers(member: Member, panel: Panel, problem: Problem) -> Member:
+    """The member for the series of which it has a forecast; that one may be fitted and yet have none shows here alone.
+
+    Members that look at known covariates can only be asked when these are there.
+    """
+    if "known" in member.capabilities.covariates:
+        return member
+    part = panel if len(member.items) == len(panel) else panel.select(member.items)
+    values, _ = predict_guarded(member.fitted, part, problem.context.horizon, ("mean",))
+    silent = np.isnan(values.reshape(len(part), -1)).any(axis=1)
+    refused = np.array([status != "ok" for status in member.fitted.status], dtype=bool)
+    if not (silent & ~refused).any():
+        return member
+    kept = np.flatnonzero(~silent)
+    return replace(member, fitted=member.fitted.take(kept), items=member.items[kept])
 
 
 def _fallback(problem: Problem) -> Fitted:

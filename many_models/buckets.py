@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,12 @@ from many_models.columns import Key, distinct_keys
 from many_models.partition import PartitionSettings, cuts
 from many_models.protocols import digest_of
 from many_models.row_hashes import group_hashes, row_hashes
-from many_models.streams import PIECE
 
 #: Files that rows are spilled to at once, and how often a bucket that is too large is spilled again.
 _FAN_OUT, _DEPTH = 128, 3
-#: Bytes of rows that wait in memory for their turn to be spilled.
-_HELD = 64 << 20
-#: Keys whose place is remembered while rows are spilled, and their characters at most.
-_KNOWN, _BRIEF = 1 << 17, 64
+#: Bytes of rows that are divided together (the more, the less often a key is hashed again), and that wait in memory
+#: for their turn to be spilled.
+_DIVIDED, _HELD = 32 << 20, 64 << 20
 #: Rows of a row group at most, in Parquet as Arrow writes it.
 _ROW_GROUP = 1 << 26
 
@@ -72,16 +71,16 @@ def pieces(count: int, settings: PartitionSettings) -> int:
 
 
 def gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows, small tables put together to `PIECE` rows or more."""
+    """The same rows, in larger tables."""
     held: list[pa.Table] = []
-    rows = 0
+    size = 0
     for table in tables:
         held.append(table)
-        rows += table.num_rows
-        if rows >= PIECE:
+        size += table.nbytes
+        if size >= _DIVIDED:
             yield pa.concat_tables(held)
-            held, rows = [], 0
-    if rows:
+            held, size = [], 0
+    if held:
         yield pa.concat_tables(held)
 
 
@@ -125,13 +124,12 @@ def _divided(
 def _spilled(tables: Iterable[pa.Table], span: Span, divisions: int, by: Sequence[str], spill: _Spill) -> np.ndarray:
     """Rows of each file that the tables were spilled to."""
     rows = np.zeros(divisions, np.int64)
-    known: dict[Key, int] = {}
     held: list[tuple[pa.Table, np.ndarray]] = []
     size = 0
     for table in tables:
         number, keys = distinct_keys([table.column(name) for name in by])
         # Sorting numbers of two bytes takes time in proportion to their count.
-        place = _places(keys, span, divisions, known).astype(np.int16)[number]
+        place = span.places([digest_of(key) for key in keys], divisions).astype(np.int16)[number]
         bounds = np.concatenate([[0], np.cumsum(np.bincount(place, minlength=divisions))])
         held.append((table.combine_chunks().take(pa.array(np.argsort(place, kind="stable"))), bounds))
         rows += np.diff(bounds)
@@ -141,17 +139,6 @@ def _spilled(tables: Iterable[pa.Table], span: Span, divisions: int, by: Sequenc
             held, size = [], 0
     _append(held, spill)
     return rows
-
-
-def _places(keys: list[Key], span: Span, divisions: int, known: dict[Key, int]) -> np.ndarray:
-    """In which division each key lies. known: keys seen before; grows up to a limit."""
-    places = np.fromiter((known.get(key, -1) for key in keys), np.int64, len(keys))
-    new = np.flatnonzero(places < 0).tolist()
-    places[new] = span.places([digest_of(keys[i]) for i in new], divisions)
-    for i in new[: max(_KNOWN - len(known), 0)]:
-        if sum(map(len, keys[i])) <= _BRIEF:
-            known[keys[i]] = int(places[i])
-    return places
 
 
 def _append(held: list[tuple[pa.Table, np.ndarray]], spill: _Spill) -> None:
@@ -194,16 +181,16 @@ def write_bucket(table: pa.Table, by: Sequence[str], path: Path, settings: Parti
     begin = np.concatenate([[0], np.cumsum(rows)])
     table = table.combine_chunks().take(pa.array(np.argsort(place, kind="stable")))
     content = group_hashes(row_hashes(table.drop_columns(list(by))), begin[:-1])
-    starts = cuts(rows, settings)
+    bounds = cuts(rows, settings)
     parts: list[tuple[str, ...]] = []
     group = 0
     compression = "zstd" if pa.Codec.is_available("zstd") else "snappy"
     with pq.ParquetWriter(path, table.schema, compression=compression, write_page_checksum=True) as writer:
-        for start, stop in zip(starts, [*starts[1:], len(keys)], strict=True):
+        for start, stop in pairwise(bounds.tolist()):
             size = int(begin[stop] - begin[start])
             writer.write_table(table.slice(begin[start], size), row_group_size=min(size, _ROW_GROUP))
             after = group + -(-size // _ROW_GROUP)
-            parts += [(f"{path.name}#{group}:{after}",)] * int(stop - start)
+            parts += [(f"{path.name}#{group}:{after}",)] * (stop - start)
             group = after
     sync_file(path)
-    return Listing([digests[i] for i in order], [keys[i] for i in order], rows, content, starts, parts)
+    return Listing([digests[i] for i in order], [keys[i] for i in order], rows, content, bounds[:-1], parts)

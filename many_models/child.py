@@ -206,7 +206,9 @@ def _begin(main: ChildMain) -> Iterator[_Conversation]:
         pid, status = fork_server.start(main, (childs_answer, childs_output, childs_lifeline))
         ends.callback(os.close, status)
         conversation = _Conversation(ProcessGroup.of(pid), answer, output, status)
+        ends.callback(fork_server.release, pid)
         ends.callback(_end, conversation)
+        fork_server.guard(pid)
         for fd in (answer, output):
             os.set_blocking(fd, False)
         yield conversation

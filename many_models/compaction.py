@@ -31,17 +31,17 @@ class Freed:
     damaged: int
 
 
-def gc(store: Store, keep: int = 1, rewrite: Rewrite | None = None, grace: float = 0.0) -> Freed:
+def gc(store: Store, keep_versions: int = 1, rewrite: Rewrite | None = None, grace: float = 0.0) -> Freed:
     """Remove what is not needed; the store must be open for writing.
 
-    keep: versions per group whose models stay: the champion, then the newest accepted ones; the rows of all versions
-    stay, for the history. rewrite: cuts shards of which less than half lives; None leaves them. grace: seconds for
-    which a file stays after it is needed no more, for readers that still know its name. A crash at any point leaves
-    only orphans, which the next call removes. The plans of runs that are done are cleared.
+    keep_versions: per group those whose models stay: the champion, then the newest accepted ones; the rows of all
+    versions stay, for the history. rewrite: cuts shards of which less than half lives; None leaves them. grace:
+    seconds for which a file stays after it is needed no more, for readers that still know its name. A crash at any
+    point leaves only orphans, which the next call removes. The plans of runs that are done are cleared.
     """
-    if keep < 1:
-        raise StoreError(f"keep must be at least 1, the version that serves, not {keep}")
-    _drop_versions(store, keep)
+    if keep_versions < 1:
+        raise StoreError(f"keep_versions is 1 at least, the version that serves, not {keep_versions}")
+    _drop_versions(store, keep_versions)
     _clear_plans(store)
     done = [_compact(store, *shard, rewrite) for shard in _sparse_shards(store)] if rewrite is not None else []
     for name in _forget_files(store):

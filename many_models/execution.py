@@ -51,9 +51,9 @@ class Summary:
 def execute(store: Store, run: int, kind: Kind, job: Job, settings: Settings) -> Summary:
     """Do what is left of a planned run."""
     began = time.monotonic()
-    listener = settings.listener or _silent
     total = store.plan.progress(run)
-    listener({"event": "groups", "run": run, "total": total.groups, "done": total.groups_done})
+    settings.tell({"event": "phase", "name": "training"})
+    settings.tell({"event": "groups", "run": run, "total": total.groups, "done": total.groups_done})
     with engine_of(settings) as engine:
         for turn in range(ROUNDS):
             missing = _round(store, run, engine, kind, (job, settings))
@@ -72,19 +72,18 @@ def engine_of(settings: Settings) -> Any:
 
 def _round(store: Store, run: int, engine: Executor, kind: Kind, asked: tuple[Job, Settings]) -> dict[str, str]:
     """Every pending batch once; returns why the engine lost some, by the name of the batch."""
-    job, settings = asked
-    listener, reasons = settings.listener or _silent, {}
+    (job, settings), reasons = asked, {}
     work = partial(kind.work, job, settings.limits)
     for batch, outcome in engine.map(work, kind.given(store, store.plan.pending(run))):
         if isinstance(outcome, Lost):
             reasons[batch.name] = outcome.reason
-            listener({"event": "lost", "run": run, "groups": len(batch), "error": outcome.reason})
+            settings.tell({"event": "lost", "run": run, "groups": len(batch), "error": outcome.reason})
             continue
         for receipt in outcome:
             store.versions.commit(run, receipt)
             for result in receipt.results:
                 event = {"event": "group", "run": run, "group": result.digest, "state": result.state}
-                listener({**event, "seconds": result.seconds, "error": result.error})
+                settings.tell({**event, "seconds": result.seconds, "error": result.error})
     return reasons
 
 
@@ -107,9 +106,5 @@ def _ended(store: Store, run: int, settings: Settings, seconds: float) -> Summar
     if summary.failed > settings.max_failed * summary.groups:
         summary = replace(summary, state="failed")
     store.runs.end(run, summary.state)
-    (settings.listener or _silent)({"event": "end", "run": run, "state": summary.state, **counts})
+    settings.tell({"event": "end", "run": run, "state": summary.state, **counts})
     return summary
-
-
-def _silent(event: Mapping[str, Any]) -> None:
-    """Nobody listens."""

@@ -30,7 +30,7 @@ except ImportError:  # Windows
 KINDS = ("shards", "forecasts", "documents")
 TEMPORARY = "tmp"
 NAME = re.compile(r"(shards|forecasts|documents)/([0-9a-f]{2})/(\2[0-9a-f]{62})((?:\.[a-z0-9]+)*)\Z")
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}  # quotas are unknown to Windows
 #: A temporary file on a file system without locks is taken for abandoned after this many seconds.
 ABANDONED = 86_400.0
 #: How often a file is begun whose temporary copy a sweep on another machine took away.
@@ -93,6 +93,8 @@ def check(root: Path, file: File) -> None:
 def remove(root: Path, name: str) -> int:
     """Remove a file or a link of the store; returns the bytes freed, 0 when it is not there."""
     path = root / name
+    if not is_inside(name):
+        raise StoreError(f"store {root}: {name!r} is no name of a file in a store, and is not removed")
     try:
         _refuse_links(root, Path(name).parent)
         size = os.lstat(path).st_size
@@ -102,6 +104,12 @@ def remove(root: Path, name: str) -> int:
     except OSError as error:
         raise StoreError(f"store {root}: {name} cannot be removed ({error.strerror})") from error
     return size
+
+
+def is_inside(name: str) -> bool:
+    """Whether a name stays in the content folders of the store, links aside."""
+    parts = name.split("/")
+    return parts[0] in KINDS and not {"", ".", ".."} & set(parts) and "\0" not in name
 
 
 def listing(root: Path) -> Iterator[tuple[str, os.stat_result]]:
@@ -270,15 +278,14 @@ def _refuse_links(root: Path, folder: Path) -> None:
 
 
 def _make_folders(root: Path, folder: Path) -> None:
-    for path in [root / TEMPORARY, *reversed(folder.relative_to(root).parents[:-1]), folder]:
-        path = root / path
+    inner = folder.relative_to(root)
+    for part in (Path(TEMPORARY), *reversed(inner.parents[:-1]), inner):
         try:
-            os.mkdir(path)
-            sync_folder(path.parent)
+            os.mkdir(root / part)
+            sync_folder((root / part).parent)
         except FileExistsError:
-            pass
-    _refuse_links(root, folder.relative_to(root))
-    _refuse_links(root, Path(TEMPORARY))
+            # Looked at before anything is made in it, which would be made elsewhere.
+            _refuse_links(root, part)
 
 
 def _clear(target: Path) -> None:

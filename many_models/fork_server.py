@@ -9,17 +9,37 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import process
 from multiprocessing.forkserver import ForkServer, read_signed
-from typing import Any
+from typing import IO, Any
 
 #: What a server imports before it forks. A child imports what is missing here itself, which takes seconds each time.
 PRELOAD = ("many_models.preload",)
 
+#: A process that outlives us by a moment. It reads "+ group" and "- group" lines, and kills the groups that are left
+#: when they end: a child dies with its driver, but what the child began would live on.
+_GUARDIAN = """
+import os, signal, sys
+if os.fork():
+    os._exit(0)
+os.setsid()
+groups = set()
+for line in sys.stdin:
+    sign, group = line.split()
+    (groups.add if sign == "+" else groups.discard)(int(group))
+for group in groups:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except OSError:
+        pass
+"""
+
+_guardians: dict[int, IO[bytes]] = {}
 _servers: dict[int, ForkServer] = {}
 _lock = threading.Lock()
 
@@ -45,6 +65,39 @@ def start(child: Any, fds: Sequence[int]) -> tuple[int, int]:
 def warm() -> None:
     """Begins the server without waiting for it: it loads its libraries while the caller does something else."""
     _server()
+
+
+def guard(pid: int) -> None:
+    """From now on the whole group of this child ends when we do, however we do."""
+    with _lock:
+        if os.getpid() not in _guardians:
+            _guardians[os.getpid()] = _guardian()
+        _tell("+", pid)
+
+
+def release(pid: int) -> None:
+    """The group is gone; its number may be given to others."""
+    with _lock:
+        _tell("-", pid)
+
+
+def _tell(sign: str, pid: int) -> None:
+    try:
+        _guardians[os.getpid()].write(f"{sign} {pid}\n".encode())
+    except BrokenPipeError:
+        # Somebody has killed it: another one begins with the next child.
+        _guardians.pop(os.getpid(), None)
+    except KeyError:
+        pass
+
+
+def _guardian() -> IO[bytes]:
+    """It leaves our session, and is nobody's child: what ends us and our children does not reach it."""
+    nowhere = subprocess.DEVNULL
+    command = [sys.executable, "-I", "-S", "-c", _GUARDIAN]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, cwd="/", bufsize=0)
+    process.wait()
+    return process.stdin
 
 
 def exit_code(status: int) -> int | None:

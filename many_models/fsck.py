@@ -65,7 +65,8 @@ def fsck(store: Store, repair: bool = False) -> list[Problem]:
         _repair(store, list(bad))
         # A link to a folder before what seems to lie in it.
         for name in sorted({p.name for p in problems if p.kind in ("link", "changed")} | set(loose), key=len):
-            files.remove(store.root, name)
+            if files.is_inside(name):  # else somebody wrote it into the ledger
+                files.remove(store.root, name)
         files.sweep(store.root)
     return problems
 
@@ -88,7 +89,7 @@ def orphans(store: Store, grace: float = 0.0) -> Iterator[str]:
 
 def _damaged(store: Store) -> Iterator[tuple[str, tuple[str, str]]]:
     """Files of the ledger that cannot be read, with the kind of problem and its text."""
-    for name, sha256, size in store.ledger.stream("SELECT name, sha256, size FROM files ORDER BY name"):
+    for name, sha256, size in list(store.ledger.stream("SELECT name, sha256, size FROM files ORDER BY name")):
         try:
             files.read(store.root, File(name, sha256, size))
         except CorruptStoreError as error:
@@ -97,6 +98,8 @@ def _damaged(store: Store) -> Iterator[tuple[str, tuple[str, str]]]:
 
 def _kind(root: Path, name: str) -> str:
     path = root / name
+    if not files.is_inside(name):
+        return "changed"
     if any((root / part).is_symlink() for part in (name, *PurePosixPath(name).parents)):
         return "link"
     if not os.path.lexists(path):

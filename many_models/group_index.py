@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from many_models.protocols import Group
 #: Version of the index; a newer one is refused.
 FORMAT = 1
 INDEX = "groups.parquet"
-_META = b"many_models"
+_META, _SUM = "many_models", "many_models.checksum"
 _PIECE = 8192
 _SCHEMA = pa.schema(
     [
@@ -92,7 +93,8 @@ class IndexWriter:
     def finish(self, about: dict[str, Any]) -> None:
         """Bring the index to disk and give it its name; about: what `read_about` shall return, with the totals."""
         whole = {"format": FORMAT, **about, "groups": self.groups, "rows": self.rows}
-        self._writer.add_key_value_metadata({_META: json.dumps(whole).encode()})
+        text = json.dumps(whole)
+        self._writer.add_key_value_metadata({_META: text, _SUM: _checksum(text.encode())})
         self._writer.close()
         sync_file(self._path)
         os.replace(self._path, self._target)
@@ -114,7 +116,10 @@ def read_about(folder: Path) -> dict[str, Any] | None:
     path = folder / INDEX
     try:
         metadata = pq.read_metadata(path).metadata or {}
-        about = json.loads(metadata[_META])
+        text = metadata[_META.encode()]
+        if metadata[_SUM.encode()] != _checksum(text).encode():
+            raise ValueError("its checksum does not fit")
+        about = json.loads(text)
         newer = about["format"] > FORMAT
     except FileNotFoundError:
         return None
@@ -125,14 +130,25 @@ def read_about(folder: Path) -> dict[str, Any] | None:
     return about
 
 
+def _checksum(text: bytes) -> str:
+    return hashlib.blake2b(text, digest_size=16).hexdigest()
+
+
 def entries(folder: Path) -> Iterator[Entry]:
     """The groups in the order of their digests, few at a time in memory."""
     path = folder / INDEX
+    expected = (read_about(folder) or {}).get("groups")
+    count = 0
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as file:
             for piece in file.iter_batches(_PIECE, use_threads=False):
                 columns = (piece.column(name).to_pylist() for name in _SCHEMA.names)
                 for digest, content, key, rows, parts, bucket, batch in zip(*columns, strict=True):
                     yield Entry(digest.hex(), Group(tuple(key), rows, content.hex()), tuple(parts), bucket, batch)
+                count += piece.num_rows
+    except MemoryError:
+        raise
     except (pa.ArrowException, OSError) as failure:
         raise CorruptStoreError(f"{path} cannot be read: {failure}; remove it to read the source anew") from failure
+    if count != expected:
+        raise CorruptStoreError(f"{path} holds {count} groups, not {expected}; remove it to read the source anew")

@@ -19,6 +19,10 @@ RUN, UPDATE = "run", "update"
 RETRAIN = {which: f"retrain {which}" for which in ("failed", "quarantined", "stale", "all")}
 
 
+#: A worker is to have so many batches, so that none waits long for the others, of so many groups at least.
+TURNS, FEWEST = 3, 50
+
+
 @dataclass(frozen=True)
 class Kind:
     """job: of a run, from its request; chosen: which groups of a batch take part, None for all; work: what a worker
@@ -29,10 +33,11 @@ class Kind:
     chosen: Callable[[Store, Batch], Iterable[Group]] | None = None
     champions: bool = False
 
-    def batches(self, store: Store, job: Job) -> Iterator[Batch]:
-        """The batches of the plan; where few groups take part they are brought together."""
+    def batches(self, store: Store, job: Job, workers: int) -> Iterator[Batch]:
+        """The batches of the plan: enough of them for all workers; where few groups take part, brought together."""
         if self.chosen is None:
-            return job.layout.batches()
+            most = max(FEWEST, -(-job.layout.total.groups // (TURNS * workers)))
+            return (part for batch in job.layout.batches() for part in _cut(batch, most))
         return _gathered(replace(batch, groups=tuple(self.chosen(store, batch))) for batch in job.layout.batches())
 
     def given(self, store: Store, batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -62,6 +67,13 @@ def _stale(store: Store, batch: Batch) -> Iterator[Group]:
         found = standing.get(group.digest)
         if found is None or (found.content != group.content and found.state != QUARANTINED):
             yield group
+
+
+def _cut(batch: Batch, most: int) -> Iterator[Batch]:
+    """The batch in pieces of about equal numbers of groups."""
+    pieces = -(-len(batch) // most)
+    for k in range(pieces):
+        yield Batch(batch.groups[k * len(batch) // pieces : (k + 1) * len(batch) // pieces], batch.parts)
 
 
 def _gathered(batches: Iterable[Batch], most: int = 400) -> Iterator[Batch]:

@@ -96,6 +96,8 @@ class Layout:
         try:
             table = self._bucket_rows(batch) if self.rewritten else self._source_rows(batch)
             return self._checked(table, batch)
+        except MemoryError:
+            raise
         except (pa.ArrowException, OSError, IndexError, UnicodeError) as failure:
             raise self._failure(batch, str(failure)) from failure
 
@@ -150,9 +152,8 @@ class Layout:
         for i, group in enumerate(batch.groups):
             if rows[i] != group.rows or found.get(i) != group.content:
                 label = ", ".join(f"{name}={_brief(part)}" for name, part in zip(self.by, group.key, strict=True))
-                raise self._failure(
-                    batch, f"group {label} had {group.rows} rows, now it has {rows[i]}, and they differ"
-                )
+                now = "its rows have changed" if rows[i] == group.rows else f"it has {rows[i]} rows, not {group.rows}"
+                raise self._failure(batch, f"group {label}: {now}")
         return table.select(list(self.columns))
 
     def _schema(self) -> pa.Schema:

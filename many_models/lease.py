@@ -84,16 +84,16 @@ def holder(root: Path) -> Holder | None:
     """Who writes to the store now, None for nobody; needs no lock."""
     if not os.path.lexists(root / LOCK):
         return None
-    descriptor = _try(root)
+    descriptor = _try(root, os.O_RDONLY)
     if descriptor is None:
         return _signature(root) or Holder(0, "an unknown host", 0.0)
     os.close(descriptor)
     return None
 
 
-def _try(root: Path) -> int | None:
+def _try(root: Path, mode: int = os.O_RDWR | os.O_CREAT) -> int | None:
     """The open lock, or None while another has it."""
-    descriptor = _open(root)
+    descriptor = _open(root, mode)
     try:
         _lock(descriptor)
         # The one that was opened may have been replaced by a take-over since.
@@ -110,13 +110,13 @@ def _try(root: Path) -> int | None:
     return None
 
 
-def _open(root: Path) -> int:
+def _open(root: Path, mode: int) -> int:
     try:
-        return os.open(root / LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+        return os.open(root / LOCK, mode | getattr(os, "O_NOFOLLOW", 0), 0o644)
     except OSError as error:
         if (root / LOCK).is_symlink():
             raise CorruptStoreError(f"store {root}: its lock is a link; remove {root / LOCK}") from error
-        raise StoreError(f"store {root} cannot be locked for writing ({error.strerror}); check its folder") from error
+        raise StoreError(f"store {root} cannot be locked ({error.strerror}); check its folder") from error
 
 
 def _lock(descriptor: int) -> None:

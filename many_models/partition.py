@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import numpy as np
 
@@ -40,16 +41,16 @@ def partition(
 
     parts: digest of a group -> pieces of the source that hold its rows, none when left out.
     """
-    placed = sorted((group.digest, group) for group in groups)
-    starts = cuts(np.array([group.rows for _, group in placed], np.int64), settings or PartitionSettings())
-    for start, stop in zip(starts, [*starts[1:], len(placed)], strict=True):
+    placed = sorted(((group.digest, group) for group in groups), key=lambda pair: pair[0])
+    bounds = cuts(np.array([group.rows for _, group in placed], np.int64), settings or PartitionSettings())
+    for start, stop in pairwise(bounds):
         chosen = placed[start:stop]
         pieces = (part for digest, _ in chosen for part in (parts or {}).get(digest, ()))
         yield Batch(tuple(group for _, group in chosen), tuple(dict.fromkeys(pieces)))
 
 
 def cuts(rows: np.ndarray, settings: PartitionSettings) -> np.ndarray:
-    """First group of each batch: int64 (batches,). rows: int64 (groups,), in the order in which they are cut.
+    """Where batches begin and end: int64 (batches + 1,). rows: int64 (groups,), in the order in which they are cut.
 
     Each batch takes an equal share of the cost that is left among as few batches as the limits allow, so that no small
     remainder is left at the end.
@@ -57,13 +58,12 @@ def cuts(rows: np.ndarray, settings: PartitionSettings) -> np.ndarray:
     count = len(rows)
     before = np.concatenate([[0], np.cumsum(rows)])
     cost = before + settings.overhead * np.arange(count + 1)
-    starts = []
-    start = 0
-    while start < count:
-        starts.append(start)
+    bounds = [0]
+    while bounds[-1] < count:
+        start = bounds[-1]
         left = max(-(-(before[count] - before[start]) // settings.rows), -(-(count - start) // settings.groups), 1)
         share = cost[start] + (cost[count] - cost[start]) / left
         stop = int(np.searchsorted((cost[1:] + cost[:-1]) / 2, share, side="left"))
         room = int(np.searchsorted(before, before[start] + settings.rows, side="right")) - 1
-        start = max(min(stop, room, start + settings.groups), start + 1)
-    return np.array(starts, np.int64)
+        bounds.append(max(min(stop, room, start + settings.groups), start + 1))
+    return np.array(bounds, np.int64)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections import deque
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ ONE_IN, LEAST = 5, 200
 #: Groups that are looked at one by one to see whether none can be read.
 TRIED = 20
 #: Seconds in which the sample is read, beside the time of its groups.
-STARTING = 30.0
+STARTING = 10.0
 #: Parts that a harmful sample is cut into at most.
 MOST_PARTS = 32
 
@@ -66,6 +65,7 @@ def laid_out(store: Store, folder: Path, request: Request, source: Any = None) -
         raise StoreError("the rows came as a table in memory and were not laid out; call `run` again with the table")
     shutil.rmtree(folder, ignore_errors=True)
     settings = request.settings
+    settings.tell({"event": "phase", "name": "laying out"})
     sizes = PartitionSettings(rows=settings.batch_rows, groups=settings.batch_groups)
     return lay_out(source, request.by, request.columns, folder, sizes, request.keys)
 
@@ -82,16 +82,13 @@ def _prior(store: Store, run: int, request: Request, layout: Any) -> File | None
     found = store.find(name)
     if found is not None:
         return found
-    limits, sampled_groups = request.settings.limits, _sample_size(request, layout)
-    seconds = None if limits.seconds is None else limits.seconds * sampled_groups + STARTING
-    if request.settings.listener is not None:
-        request.settings.listener({"event": "learning", "run": run})
+    request.settings.tell({"event": "phase", "name": "learning"})
+    limits = request.settings.limits
+    seconds = None if limits.seconds is None else limits.seconds * _sample_size(request, layout) + STARTING
     parts = deque([(0, 1)])
     while parts:
         place, of = parts.popleft()
-        learn = partial(
-            _learned, replace(request, settings=replace(request.settings, listener=None)), layout, registered()
-        )
+        learn = partial(_learned, request.silent(), layout, registered())
         answer = call(learn, (place, of), seconds, limits.memory, store.root / "tmp")
         if isinstance(answer, Answer) and answer.error is None:
             if isinstance(answer.value, ForecastMLError):
@@ -99,9 +96,8 @@ def _prior(store: Store, run: int, request: Request, layout: Any) -> File | None
             return None if answer.value is None else store.put(name, answer.value)
         if of < MOST_PARTS:
             parts += [(place, 2 * of), (place + of, 2 * of)]
-    raise RunFailed(
-        f"what the groups share cannot be learned: {answer.error or answer.text}; block the learner at fault"
-    )
+    reason = answer.error if isinstance(answer, Answer) else answer.text
+    raise RunFailed(f"what the groups share cannot be learned: {reason}; block the learner at fault")
 
 
 def _learned(
@@ -120,7 +116,8 @@ def _learned(
 
 
 def _sample_size(request: Request, layout: Any) -> int:
-    return min(request.settings.sample, max(LEAST, layout.total.groups // ONE_IN))
+    groups = layout.total.groups
+    return min(groups, request.settings.sample, max(LEAST, groups // ONE_IN))
 
 
 def sampled(request: Request, layout: Any, part: tuple[int, int] = (0, 1)) -> Any:

@@ -44,7 +44,7 @@ class ProcessGroup:
     def kill(self) -> None:
         """Ends them all, those too that have left the group for a session of their own."""
         if _PROC:
-            self._look()
+            self._freeze()
         # None is left; macOS says "not permitted" of one that has ended and is not yet reaped.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.leader, signal.SIGKILL)
@@ -54,6 +54,19 @@ class ProcessGroup:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         self._leader_before_its_session()
+
+    def _freeze(self) -> None:
+        """Stops them all first, so that none begins another between the look and the end."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.leader, signal.SIGSTOP)
+        seen = -1
+        while seen != len(self._offspring):
+            seen = len(self._offspring)
+            self._look()
+            for pid, began in self._offspring.items():
+                if _began(pid) == began:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGSTOP)
 
     def _leader_before_its_session(self) -> None:
         """A child that was just forked leads no group yet: it is ended alone."""

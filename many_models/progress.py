@@ -10,8 +10,9 @@ from typing import Any, Self, TextIO
 
 from forecastml.progress import JsonLines, Listener
 
-#: What the bar says before groups are trained, until what groups share is learned, and then.
-LAYING_OUT, LEARNING, TRAINING = "laying out the rows", "learning what groups share", "training"
+#: Name of a phase -> what the bar says; training is what follows them.
+PHASES = {"laying out": "laying out the rows", "learning": "learning what groups share"}
+TRAINING = "training"
 
 
 def listening(stream: TextIO, log_json: bool) -> AbstractContextManager[Listener | None]:
@@ -41,7 +42,7 @@ class GroupBar:
             console=Console(file=stream),
             transient=True,
         )
-        self._row = self._progress.add_task(LAYING_OUT, total=None, counts="", left="")
+        self._row = self._progress.add_task("reading the store", total=None, counts="", left="")
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -52,8 +53,8 @@ class GroupBar:
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         name = event["event"]
-        if name == "learning":
-            self._progress.update(self._row, description=LEARNING)
+        if name == "phase":
+            self._progress.update(self._row, description=PHASES.get(event["name"], event["name"]))
         elif name == "groups":
             self._began, self._total, self._before = self._clock(), event["total"], event["done"]
             self._show_groups()

@@ -124,7 +124,7 @@ def _done(store: Store, run: int, kind: str, request: Request, source: Any) -> S
     """A run to its end; what ends it early is written down."""
     try:
         job = KINDS[kind].job(store, run, request, source)
-        store.plan.add(run, KINDS[kind].batches(store, job))
+        store.plan.add(run, KINDS[kind].batches(store, job, request.settings.processes))
         return execute(store, run, KINDS[kind], job, request.settings)
     except (KeyboardInterrupt, StoreFull) as error:
         store.runs.end(run, "paused", str(error) or "interrupted by the user")

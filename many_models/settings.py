@@ -70,6 +70,11 @@ class Settings:
         """Workers as a number."""
         return self.workers or os.cpu_count() or 1
 
+    def tell(self, event: Mapping[str, Any]) -> None:
+        """Hand an event to the listener, if there is one."""
+        if self.listener is not None:
+            self.listener(event)
+
     @property
     def limits(self) -> Limits:
         """What a group may take."""
@@ -107,6 +112,10 @@ class Request:
             settings=Settings(**values["settings"]),
             code=values["code"],
         )
+
+    def silent(self) -> Request:
+        """The same without the listener, for another process."""
+        return replace(self, settings=replace(self.settings, listener=None))
 
     @property
     def columns(self) -> tuple[str, ...] | None:

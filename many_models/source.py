@@ -36,6 +36,8 @@ from many_models.streams import FileRows, Rows, level_values, open_rows
 __all__ = ["Layout", "Total", "lay_out", "open_layout"]
 
 _BUCKETS = "rows-"
+#: What is sorted in memory at once, and what a cell is taken to need.
+_BUCKET_BYTES, _TEXT_BYTES, _CELL_BYTES = 128 << 20, 32, 8
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -115,13 +117,20 @@ def _write(plan: _Plan) -> None:
             tables = _keyed_tables(rows, layout)
             schema = keyed(rows.schema.empty_table(), plan.texts, fractions).schema
             layout = replace(layout, schema=schema.serialize().to_pybytes())
-            for number, table in enumerate(buckets(tables, rows.count, plan.by, plan.work, plan.settings)):
+            fitting = _fitting(plan.settings, schema)
+            for number, table in enumerate(buckets(tables, rows.count, plan.by, plan.work, fitting)):
                 index.add(write_bucket(table, plan.by, plan.work / f"bucket-{number:05d}.parquet", plan.settings))
             os.chmod(plan.work, 0o755)
             sync_folder(plan.work)
         if not index.groups:
             raise DataError("the table has no rows; give some")
         index.finish(dict(described(layout)))
+
+
+def _fitting(settings: PartitionSettings, schema: pa.Schema) -> PartitionSettings:
+    """Smaller buckets for wide rows; by their columns alone, so that the same rows always make the same buckets."""
+    width = sum(_TEXT_BYTES if pa.types.is_large_string(field.type) else _CELL_BYTES for field in schema)
+    return replace(settings, bucket=max(min(settings.bucket, _BUCKET_BYTES // width), 1))
 
 
 def _fractional(rows: Rows, texts: Sequence[str]) -> tuple[str, ...]:
@@ -190,7 +199,7 @@ def _listings(rows: FileRows, layout: Layout) -> Iterator[Listing]:
                 [keys[names[i]] for i in chosen],
                 size[chosen],
                 content[chosen],
-                cuts(size[chosen], layout.settings),
+                cuts(size[chosen], layout.settings)[:-1],
                 [tuple(parts[i]) for i in chosen],
             )
 

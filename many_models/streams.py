@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import fs
 
@@ -103,7 +103,7 @@ class FileRows:
         path = posixpath.join(self.base, file) if file else self.base
         stored = [name for name in schema.names if name not in told]
         try:
-            with filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as parquet:
+            with filesystem.open_input_file(path) as stream, _parquet(stream) as parquet:
                 present = [name for name in stored if name in parquet.schema_arrow.names]
                 for batch in parquet.iter_batches(PIECE, columns=present, use_threads=False):
                     table = pa.Table.from_batches([batch]).select(present)
@@ -111,6 +111,8 @@ class FileRows:
                         if name in schema.names:
                             table = table.append_column(name, pa.repeat(value, batch.num_rows))
                     yield plain_table(table, schema)
+        except MemoryError:
+            raise
         except (pa.ArrowException, OSError) as failure:
             raise DataError(f"{path} cannot be read: {failure}; put the file back or write it again") from failure
 
@@ -124,12 +126,21 @@ def level_values(levels: pa.Schema, file: str) -> dict[str, pa.Scalar]:
     """What the hive folders of a path tell; null for a level that it lacks."""
     if not len(levels):
         return {}
+    import pyarrow.dataset as ds
+
     told = ds.get_partition_keys(_hive(levels).parse(file))
     return {level.name: pa.scalar(told.get(level.name), level.type) for level in levels}
 
 
+def _parquet(stream: Any) -> pq.ParquetFile:
+    # Reading ahead would keep the whole file in memory until the last row.
+    return pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20)
+
+
 @lru_cache(maxsize=16)
-def _hive(levels: pa.Schema) -> ds.Partitioning:
+def _hive(levels: pa.Schema) -> Any:
+    import pyarrow.dataset as ds
+
     return ds.partitioning(levels, flavor="hive")
 
 
@@ -191,6 +202,8 @@ def _from_memory(opened: Any, columns: Sequence[str] | None, texts: Sequence[str
 def _from_files(
     root: str, filesystem: fs.FileSystem, base: str, columns: Sequence[str] | None, texts: Sequence[str]
 ) -> FileRows:
+    import pyarrow.dataset as ds
+
     try:
         folder = filesystem.get_file_info(base).type == fs.FileType.Directory
         dataset = ds.dataset(base, filesystem=filesystem, format="parquet", partitioning="hive" if folder else None)
@@ -204,9 +217,13 @@ def _from_files(
                 metadata = pq.read_metadata(stream)
                 count += metadata.num_rows
                 known.setdefault(metadata.schema.to_arrow_schema().remove_metadata(), path)
+    except MemoryError:
+        raise
     except (pa.ArrowException, OSError) as failure:
         raise DataError(f"{root} cannot be read as Parquet: {failure}; check or write the file again") from failure
-    told = list(dataset.partitioning.schema) if folder else []
+    # Without hive folders Arrow gives the columns of the first file for those of the folders.
+    named = {unquote(step.partition("=")[0]) for path in paths for step in path[len(base) :].split("/")[:-1]}
+    told = [field for field in dataset.partitioning.schema if field.name in named] if folder else []
     levels = pa.schema([pa.field(f.name, pa.string()) if f.name in texts else f for f in told])
     # What folders tell goes before what the files hold.
     stored = [(path, pa.schema([f for f in schema if f.name not in levels.names])) for schema, path in known.items()]

@@ -89,6 +89,8 @@ class Versions:
             if file is not None:
                 files.check(self._ledger.root, file)
         with self._ledger.transaction() as connection:
+            if connection.execute("SELECT 1 FROM runs WHERE id = ?", (run,)).fetchone() is None:
+                raise StoreError(f"store {self._ledger.root} has no run {run}")
             fresh = self._fresh(connection, run, receipt)
             if fresh:
                 self._record(connection, run, receipt, fresh)

@@ -76,7 +76,8 @@ class SparkExecutor:
             (answer,) = context.parallelize([call], 1).map(_run).collect()
         except (errors.Py4JError, require("pyspark.errors", "spark").PySparkException) as error:
             text = str(error)
-            return Lost("exception" if "PythonException" in text else "lost", {"error": text})
+            # A function that raised shows its traceback; a worker that died has none to show.
+            return Lost("exception" if "Traceback (most recent call last)" in text else "lost", {"error": text})
         full, value = cloudpickle.loads(answer)
         if full:
             raise StoreFull(value)

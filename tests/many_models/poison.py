@@ -36,18 +36,18 @@ def harm(kind):
         raise MemoryError("poison")
     if kind == "is killed":
         os.kill(os.getpid(), 9)
-    if kind == "breeds":
-        breed()
-    while kind == "hangs" or kind == "breeds":
+    if kind.startswith("breeds"):
+        breed(kind)
+    while kind == "hangs" or kind.startswith("breeds"):
         pass
 
 
-def breed():
+def breed(mark=""):
     """A grandchild by fork, one by exec, one that leaves for a session of its own; none ends by itself."""
     for _ in range(2):
         if os.fork() == 0:
             time.sleep(600)
-    sleep = [sys.executable, "-c", "import time; time.sleep(600)", "many-models-grandchild"]
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)", mark]
     subprocess.Popen(sleep)
     subprocess.Popen(sleep, start_new_session=True)
 
@@ -55,7 +55,7 @@ def breed():
 def eat():
     eaten = []
     while True:
-        eaten.append(bytearray(os.urandom(1 << 16) * 64))
+        eaten.append(b"x" * (1 << 22))
 
 
 def flood(size):

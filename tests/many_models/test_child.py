@@ -112,7 +112,7 @@ def test_a_child_begins_in_milliseconds():
     seconds = []
     for _ in range(10):
         began = time.monotonic()
-        call(doubled, 1)
+        call(abs, 1)
         seconds.append(time.monotonic() - began)
     assert min(seconds) < 0.2
 
@@ -286,6 +286,36 @@ def test_no_child_outlives_a_driver_that_is_killed(kind, tmp_path):
     wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
     below = offspring(driver.pid)
     assert int((tmp_path / "pid").read_text()) in below
+    driver.kill()
+    driver.wait()
+    assert gone(below) == []
+
+
+@pytest.mark.parametrize("first", ["driver", "server"])
+def test_no_grandchild_outlives_a_driver_that_is_killed(first, tmp_path):
+    """Also where the server, and with it the child, is killed just before: nobody is left then to see to it."""
+    code = """
+        from tests.many_models import poison
+
+        def work(path):
+            poison.breed()
+            with open(path, "w") as stream:
+                stream.write(f"{os.getppid()} {os.getpgid(0)}")
+            time.sleep(600)
+
+        call(work, sys.argv[1])
+    """
+    driver = subprocess.Popen(
+        [sys.executable, "-c", LIGHT + textwrap.dedent(code), str(tmp_path / "pid")], env=environment()
+    )
+    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().count(" "))
+    server, group = map(int, (tmp_path / "pid").read_text().split())
+    below = [pid for pid in offspring(driver.pid) if os.getpgid(pid) == group]
+    assert len(below) == 4
+    driver.send_signal(signal.SIGSTOP)
+    if first == "server":
+        os.kill(server, signal.SIGKILL)
+        time.sleep(0.1)
     driver.kill()
     driver.wait()
     assert gone(below) == []

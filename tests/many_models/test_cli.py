@@ -92,7 +92,7 @@ def test_events_are_lines_of_json(run, sales, tmp_path):
     _, _, complaints = run("run", sales, *TASK, "--store", tmp_path / "store", "--log-json")
     events = [json.loads(line) for line in complaints.splitlines()]
     names = [event["event"] for event in events]
-    assert names[0] == "learning" and names[1] == "groups" and names[-1] == "end"
+    assert names[:3] == ["phase", "phase", "groups"] and names[-1] == "end"
     assert names.count("group") == 6 and {e["state"] for e in events if e["event"] == "group"} == {"ok"}
 
 
@@ -337,8 +337,10 @@ def test_the_bar_tells_phase_counts_pace_and_what_is_left(monkeypatch):
     stream, now = Terminal(), [0.0]
     with GroupBar(stream, clock=lambda: now[0]) as bar:
         shown = bar._progress.tasks[0]
+        assert shown.description == "reading the store"
+        bar({"event": "phase", "name": "laying out"})
         assert shown.description == "laying out the rows"
-        bar({"event": "learning", "run": 1})
+        bar({"event": "phase", "name": "learning"})
         assert shown.description == "learning what groups share"
         bar({"event": "groups", "run": 1, "total": 1100, "done": 100})
         assert (shown.description, shown.fields["counts"], shown.fields["left"]) == ("training", "100/1,100 groups", "")

@@ -2,27 +2,39 @@
 
 import importlib
 import itertools
-import math
 import os
 import signal
 import sys
 import threading
 import time
+import uuid
 import warnings
 from functools import partial
 
-import numpy as np
 import pytest
 
 from forecastml.errors import ConfigError, MissingExtra
 from many_models import executors
-from many_models.child import call
 from many_models.errors import StoreFull
 from many_models.executors import ENGINES, executor
-from many_models.protocols import OK, QUARANTINED, Batch, Group, GroupResult, Limits, Lost, Receipt
+from many_models.protocols import OK, Limits, Lost
 from many_models.supervision import Supervised
 from tests.many_models import poison
 from tests.many_models.processes import gone, with_words
+from tests.many_models.workloads import (
+    batch_of,
+    doubled,
+    fit,
+    forecast,
+    full,
+    long_call,
+    lost,
+    quick_then_long,
+    refuses,
+    sleepy,
+    staggered,
+    suicidal,
+)
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes through /proc")
 LIBRARIES = {"local": "many_models", "ray": "ray", "dask": "distributed", "spark": "pyspark"}
@@ -47,66 +59,6 @@ def cluster(request):
         warnings.simplefilter("ignore")
         with executor(engine(request), 2) as begun:
             yield begun
-
-
-def doubled(value):
-    return value * 2
-
-
-def sleepy(value, seconds=0.01):
-    time.sleep(seconds)
-    return value
-
-
-def staggered(value):
-    time.sleep(1.5 if value == 0 else 0.05)
-    return value
-
-
-def refuses(value):
-    if value % 3 == 0:
-        raise ValueError(f"not {value}")
-    return value
-
-
-def full(value):
-    if value == 2:
-        raise StoreFull("no room on the disk")
-    time.sleep(0.1)
-    return value
-
-
-def forecast(seed):
-    """As a fit does it: in a child, with linear algebra and random numbers of its own seed."""
-
-    def work(seed):
-        matrix = np.random.default_rng(seed).normal(size=(120, 60))
-        return np.linalg.lstsq(matrix, np.cumsum(matrix[:, 0]), rcond=None)[0].tobytes()
-
-    return call(work, seed).value
-
-
-def batch_of(*names):
-    return Batch(tuple(Group((name,), 10, "") for name in names), ("part",))
-
-
-def fit(batch):
-    for group in batch.groups:
-        if group.key[0] == "floods":
-            poison.flood(2**30)
-        poison.harm(group.key[0])
-    return Receipt(
-        batch.name,
-        tuple(
-            GroupResult(group.digest, OK, loss=math.nan if group.key[0] == "is not a number" else len(group.key[0]))
-            for group in batch.groups
-        ),
-    )
-
-
-def lost(batch, death, attempts):
-    (group,) = batch.groups
-    return Receipt(batch.name, (GroupResult(group.digest, QUARANTINED, reason=death.reason, attempts=attempts),))
 
 
 def test_every_item_comes_back_once(cluster):
@@ -164,39 +116,30 @@ def test_a_full_disk_pauses_the_run_after_what_runs(cluster):
 
 
 def test_poison_costs_only_itself(cluster):
-    kinds = [*poison.REASONS, "floods", "is not a number"]
+    bred = f"breeds {uuid.uuid4().hex}"
+    reasons = {bred if kind == "breeds" else kind: reason for kind, reason in poison.REASONS.items()}
+    kinds = [*reasons, "floods", "is not a number"]
     batches = [batch_of(f"good {kind}", kind, f"fine {kind}") for kind in kinds]
-    mapped = Supervised(fit, Limits(seconds=2.0, memory=700 * 2**20, attempts=1), lost)
     found = {}
-    for _, receipts in cluster.map(mapped, batches):
-        assert not isinstance(receipts, Lost), receipts
-        for receipt in receipts:
-            found.update({result.digest: result for result in receipt.results})
+    # Little time only for what takes all it gets: the machine may be busy.
+    for endless, seconds in ((True, 0.5), (False, 30.0)):
+        mapped = Supervised(fit, Limits(seconds=seconds, memory=700 * 2**20, attempts=1), lost)
+        some = [batch for kind, batch in zip(kinds, batches, strict=True) if (kind in ("hangs", bred)) == endless]
+        for _, receipts in cluster.map(mapped, some):
+            assert not isinstance(receipts, Lost), receipts
+            for receipt in receipts:
+                found.update({result.digest: result for result in receipt.results})
     for kind, batch in zip(kinds, batches, strict=True):
         good, guilty, fine = (found[group.digest] for group in batch.groups)
         assert (good.state, good.loss, fine.state) == (OK, 5 + len(kind), OK)
-        assert guilty.reason == poison.REASONS.get(kind, "")
-    assert gone(with_words("many-models-grandchild")) == []
+        assert guilty.reason == reasons.get(kind, "")
+    assert gone(with_words(bred)) == []
 
 
 def test_one_worker_gives_the_same_bits_as_two(cluster):
     two = dict(cluster.map(forecast, range(6)))
     with executor("local", 1) as single:
         assert dict(single.map(forecast, range(6))) == two
-
-
-def long_call(mark, _):
-    return call(partial(long_sleep, mark), None)
-
-
-def long_sleep(mark, _):
-    """A child, and what it begins, under a name by which they are found."""
-    import subprocess
-
-    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", mark])
-    with open(mark, "a") as stream:
-        stream.write(f"{os.getpid()}\n")
-    time.sleep(600)
 
 
 def begun_by(mark):
@@ -240,10 +183,6 @@ def test_a_map_that_is_left_leaves_no_process(cluster, tmp_path):
     assert gone(running, 15) == []
 
 
-def quick_then_long(mark, item):
-    return item if item == 0 else long_call(mark, item)
-
-
 def test_what_the_iterator_raises_goes_up(cluster):
     def broken():
         yield 1
@@ -263,12 +202,6 @@ def test_a_worker_that_dies_costs_its_item(cluster):
     assert found[1].reason == "lost"
     assert [item for item, result in found.items() if result == item] == [0, 2, 3] or len(found) == 4
     assert sorted(cluster.map(doubled, range(3))) == [(0, 0), (1, 2), (2, 4)]
-
-
-def suicidal(item):
-    if item == 1:
-        os._exit(9)
-    return item
 
 
 def test_ctrl_c_stops_all(tmp_path):

@@ -16,28 +16,13 @@ from many_models import supervision
 from many_models.child import CANCELLED, Answer
 from many_models.child_main import Failure
 from many_models.errors import StoreFull
-from many_models.protocols import OK, QUARANTINED, Batch, Death, Group, GroupResult, Limits, Receipt
+from many_models.protocols import OK, QUARANTINED, Death, Limits
 from many_models.supervision import OVERHEAD, Supervised, supervise
 from tests.many_models import poison
+from tests.many_models.workloads import batch_of, lost
+from tests.many_models.workloads import fit as work
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="children are forked as Linux does it")
-
-
-def batch_of(*names):
-    return Batch(tuple(Group((name,), 10, "") for name in names), ("part",))
-
-
-def work(batch):
-    """Harm where a group is called so, else a result that says what was fitted."""
-    for group in batch.groups:
-        if group.key[0] in poison.REASONS:
-            poison.harm(group.key[0])
-    return Receipt(batch.name, tuple(GroupResult(group.digest, OK, rows=group.rows) for group in batch.groups))
-
-
-def lost(batch, death, attempts):
-    (group,) = batch.groups
-    return Receipt(batch.name, (GroupResult(group.digest, QUARANTINED, reason=death.reason, error=death.text),))
 
 
 def results(receipts):
