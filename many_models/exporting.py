@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 from types import TracebackType
@@ -55,7 +56,10 @@ class Export:
         self._schema = table.schema if first else self._schema
         table = fitting(table, self._schema)
         if self.path.suffix == ".csv":
-            escaped(table).to_pandas().to_csv(self._file, header=first, index=False)
+            table = escaped(table)
+            # The writer does not see that a lone carriage return ends a line for many readers.
+            quoting = csv.QUOTE_NONNUMERIC if _holds(table, "\r") else csv.QUOTE_MINIMAL
+            table.to_pandas().to_csv(self._file, header=first, index=False, quoting=quoting)
         else:
             self._parquet = self._parquet or pq.ParquetWriter(self._file, table.schema, compression="zstd")
             self._parquet.write_table(table)
@@ -92,6 +96,11 @@ def escaped(table: pa.Table) -> pa.Table:
     columns = [_without_formulas(column) if _is_text(column.type) else column for column in table.columns]
     names = pa.chunked_array([pa.array(table.column_names, pa.string())])
     return pa.table(columns, names=_without_formulas(names).to_pylist())
+
+
+def _holds(table: pa.Table, text: str) -> bool:
+    columns = (column for column in table.columns if _is_text(column.type))
+    return any(pc.any(pc.match_substring(column, text)).as_py() for column in columns)
 
 
 def _without_formulas(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -10,8 +10,9 @@ from typing import Any, Self, TextIO
 
 from forecastml.progress import JsonLines, Listener
 
-#: What the bar says before groups are trained: until the first event of a fit, and while what groups share is learned.
-LAYING_OUT, LEARNING, TRAINING = "laying out the rows", "learning what groups share", "training"
+#: Name of a phase -> what the bar says; training is what follows them.
+PHASES = {"laying out": "laying out the rows", "learning": "learning what groups share"}
+TRAINING = "training"
 
 
 def listening(stream: TextIO, log_json: bool) -> AbstractContextManager[Listener | None]:
@@ -22,8 +23,8 @@ def listening(stream: TextIO, log_json: bool) -> AbstractContextManager[Listener
 
 
 class GroupBar:
-    """A bar with groups done and to do, counts by state, groups per second and the time left; before that the learners
-    that are tried. A context manager that clears up after itself."""
+    """A bar with groups done and to do, counts by state, groups per second and the time left, and before that what is
+    being prepared. A context manager that clears up after itself."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         from rich.console import Console
@@ -41,7 +42,7 @@ class GroupBar:
             console=Console(file=stream),
             transient=True,
         )
-        self._row = self._progress.add_task(LAYING_OUT, total=None, counts="", left="")
+        self._row = self._progress.add_task("reading the store", total=None, counts="", left="")
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -52,12 +53,8 @@ class GroupBar:
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         name = event["event"]
-        if name in ("data", "ensemble", "refit"):
-            self._progress.update(self._row, description=LEARNING)
-        elif name == "plan":
-            self._show(LEARNING, 0, event["total"], f"0/{event['total']} learners", "")
-        elif name == "trial":
-            self._show(LEARNING, event["done"], event["total"], f"{event['done']}/{event['total']} learners", "")
+        if name == "phase":
+            self._progress.update(self._row, description=PHASES.get(event["name"], event["name"]))
         elif name == "groups":
             self._began, self._total, self._before = self._clock(), event["total"], event["done"]
             self._show_groups()
@@ -74,7 +71,9 @@ class GroupBar:
         if self._lost:
             counts = ", ".join(filter(None, (counts, f"{self._lost:,} given out again")))
         text = f"{done:,}/{self._total:,} groups" + (f" ({counts})" if counts else "")
-        self._show(TRAINING, done, self._total, text, self._pace(self._total - done))
+        left = self._pace(self._total - done)
+        shown = {"description": TRAINING, "completed": done, "total": self._total, "counts": text, "left": left}
+        self._progress.update(self._row, **shown)
 
     def _pace(self, to_do: int) -> str:
         """Groups per second since training began, and what is left at that pace; groups of older sessions do not
@@ -85,10 +84,6 @@ class GroupBar:
             return ""
         rate = fresh / elapsed
         return f"{rate:,.1f} a second, about {duration(to_do / rate)} left"
-
-    def _show(self, description: str, done: int, total: int, counts: str, left: str) -> None:
-        shown = {"description": description, "completed": done, "total": total, "counts": counts, "left": left}
-        self._progress.update(self._row, **shown)
 
 
 def duration(seconds: float) -> str:

@@ -113,7 +113,7 @@ def test_a_group_without_a_model_is_named_and_the_others_are_served(shop_store):
     with pytest.warns(ForecastWarning, match=r"1 of 2 groups have no forecast: bad \(failed: DataError: 96 rows"):
         frame = mm.forecast(shop_store, ["bad", "001"])
     assert set(frame["shop"]) == {"001"}
-    with pytest.raises(RunFailed, match="nothing can be forecast: .* bad"):
+    with pytest.raises(RunFailed, match=r"nothing can be forecast: .* bad"):
         mm.forecast(shop_store, "bad")
 
 
@@ -297,7 +297,7 @@ def test_context_moves_the_origin_of_the_groups_that_have_some(shop_store):
 def test_bad_wishes_are_refused_before_anything_is_read(shop_store, tmp_path):
     with pytest.raises(ConfigError, match="horizon is 0"):
         mm.forecast(shop_store, horizon=0)
-    with pytest.raises(ConfigError, match="quantile level 1.5"):
+    with pytest.raises(ConfigError, match=r"quantile level 1\.5"):
         mm.forecast(shop_store, quantiles=[0.5, 1.5])
     with pytest.raises(StoreError, match="there is no store"):
         mm.forecast(tmp_path)
