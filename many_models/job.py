@@ -250,7 +250,10 @@ def _forecasts(job: Job, fits: list[Fit], root: Path) -> File | None:
 
     Models of rows have none, and no more those that need covariates of a future that the source does not hold.
     """
-    tables = [table for fit in fits if (table := _forecast(job, fit)) is not None]
+    # Where two models hold a group the later one serves it: an older version that goes on.
+    last = {group.digest: k for k, fit in enumerate(fits) for group in fit.batch.groups}
+    served = [{digest for digest, of in last.items() if of == k} for k in range(len(fits))]
+    tables = [table for fit, some in zip(fits, served, strict=True) if (table := _forecast(job, fit, some)) is not None]
     if not tables:
         return None
     buffer = BytesIO()
@@ -258,8 +261,8 @@ def _forecasts(job: Job, fits: list[Fit], root: Path) -> File | None:
     return write(root, "forecasts", buffer.getvalue(), ".parquet")
 
 
-def _forecast(job: Job, fit: Fit) -> pa.Table | None:
-    """Forecasts of a model with the digest of each row's group in the column `GROUP`."""
+def _forecast(job: Job, fit: Fit, served: set[str]) -> pa.Table | None:
+    """Forecasts of a model for the groups that it serves, with the digest of each row's group in the column `GROUP`."""
     if not hasattr(fit.model, "forecast"):
         return None
     try:
@@ -267,6 +270,7 @@ def _forecast(job: Job, fit: Fit) -> pa.Table | None:
     except FutureError:
         return None
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    digests = {group.key: group.digest for group in fit.batch.groups}
+    digests = {group.key: group.digest for group in fit.batch.groups if group.digest in served}
     keys = zip(*(table[column].to_pylist() for column in job.layout.by), strict=True)
-    return table.add_column(0, GROUP, pa.array([digests[key] for key in keys], pa.string()).dictionary_encode())
+    column = pa.array([digests.get(key) for key in keys], pa.string()).dictionary_encode()
+    return table.add_column(0, GROUP, column).filter(column.is_valid())

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import forecastml
-import many_models
 from forecastml.config import Config, config_from_json, config_to_json
 from forecastml.errors import ConfigError
 from forecastml.task import task_from_json, task_to_json
@@ -140,8 +139,7 @@ class Request:
 def code_in_use() -> dict[str, str]:
     """Versions of what computes, and a hash of the source of both packages."""
     digest = hashlib.sha256()
-    for package in (forecastml, many_models):
-        folder = Path(package.__file__).parent
+    for folder in (Path(forecastml.__file__).parent, Path(__file__).parent):
         for path in sorted(folder.rglob("*.py")):
             digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
     versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}

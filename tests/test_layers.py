@@ -96,7 +96,12 @@ UNWANTED = {"util", "utils", "common", "helper", "helpers", "manager", "managers
 #: So is `model.plot()` for `plot_forecast`.
 SHORT_WAYS = {("forecastml.model", "forecastml.storage"), ("forecastml.forecaster", "forecastml.plot")}
 #: Functions whose signature is a list of options, exempt from the limit on parameters.
-OPTION_LISTS = {"forecastml.cli": None, "many_models.cli": None, "forecastml.estimators": "__init__"}
+OPTION_LISTS = {
+    "forecastml.cli": None,
+    "many_models.cli": None,
+    "forecastml.estimators": "__init__",
+    "many_models.forecasts": "forecast",
+}
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,8 @@ def test_events_are_lines_of_json(run, sales, tmp_path):
     _, _, complaints = run("run", sales, *TASK, "--store", tmp_path / "store", "--log-json")
     events = [json.loads(line) for line in complaints.splitlines()]
     names = [event["event"] for event in events]
-    assert names[:3] == ["phase", "phase", "groups"] and names[-1] == "end"
+    assert names[:4] == ["phase", "phase", "phase", "groups"] and names[-1] == "end"
+    assert [event["name"] for event in events[:3]] == ["laying out", "learning", "training"]
     assert names.count("group") == 6 and {e["state"] for e in events if e["event"] == "group"} == {"ok"}
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+import forecastml as fm
 import many_models as mm
 from forecastml.errors import ConfigError, DataError, ForecastWarning, FutureError
 from many_models.errors import RunFailed, StoreError
@@ -217,8 +218,9 @@ def test_the_version_before_serves_where_the_newest_is_damaged(shop_store, copie
         found = [part for part in parts(store, None, wish) if part.restored]
         gone = {c.key[0] for c in store.versions.champions() if c.shard.name == newest.shard.name}
     assert sum(part.restored for part in found) == len(gone)
-    with pytest.warns(ForecastWarning, match=f"{len(gone)} groups are served by an older version"):
+    with pytest.warns(ForecastWarning) as notes:
         frame = mm.forecast(root, horizon=3)
+    assert any(f"{len(gone)} groups are served by an older version" in str(note.message) for note in notes)
     assert set(frame["shop"]) >= set(shops.NAMES)
     old = quietly(shop_store, horizon=3)
     same = ordered(frame[frame["shop"] == "001"]), ordered(old[old["shop"] == "001"])
@@ -304,3 +306,20 @@ def test_bad_wishes_are_refused_before_anything_is_read(shop_store, tmp_path):
     Store.create(tmp_path / "empty").close()
     with pytest.raises(StoreError, match="there is no run yet"):
         mm.forecast(tmp_path / "empty")
+
+
+def test_a_group_whose_older_version_goes_on_has_one_forecast(tmp_path):
+    root, rows = tmp_path / "store", shops.table(bad=())
+    settings = mm.Settings(workers=1, batch_groups=3)
+    config = fm.Config.preset("fast", allow=("naive", "drift", "seasonal_naive"))
+    mm.run(rows[rows["month"] < "2024-06-01"], "shop", shops.task(), config, root, settings)
+    mm.retrain(root, "all", rows, settings)
+    labels = mm.results(root)["label"]
+    assert labels.str.contains("serves on, moved over the newer rows").any()
+    frame = mm.forecast(root)
+    assert (frame.groupby(["shop", "item"]).size() == shops.HORIZON).all()
+    pd.testing.assert_frame_equal(ordered(mm.forecast(root, horizon=shops.HORIZON - 1)), shorter(frame))
+
+
+def shorter(frame: pd.DataFrame) -> pd.DataFrame:
+    return ordered(frame[frame.groupby(["shop", "item"]).cumcount() < shops.HORIZON - 1])
