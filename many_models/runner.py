@@ -20,6 +20,7 @@ import forecastml as fm
 from forecastml.config import as_config
 from forecastml.errors import ConfigError, ForecastMLError
 from forecastml.task import grouped
+from many_models import fork_server
 from many_models.errors import StoreError, StoreFull
 from many_models.execution import Summary, execute
 from many_models.kinds import KINDS, RETRAIN, RUN, UPDATE
@@ -122,6 +123,9 @@ def _begun(store: Store, kind: str, request: Request, source: Any) -> Summary:
 
 def _done(store: Store, run: int, kind: str, request: Request, source: Any) -> Summary:
     """A run to its end; what ends it early is written down."""
+    if request.settings.engine == "local":
+        # The server that workers are forked from loads its libraries while the rows are laid out.
+        fork_server.warm()
     try:
         job = KINDS[kind].job(store, run, request, source)
         store.plan.add(run, KINDS[kind].batches(store, job, request.settings.processes))
