@@ -16,7 +16,7 @@ SETTINGS: dict[str, tuple[Any, Any, Any]] = {
     "workers": (int | None, None, typer.Option(min=1, help="Batches at a time [one per processor].")),
     "engine": (str | None, None, typer.Option(help="Where batches run: local, ray, dask or spark [local].")),
     "address": (str | None, None, typer.Option(help="Address of a cluster that is there already.")),
-    "group_seconds": (float | None, None, typer.Option(min=0, help="Time limit per group, 0 for none [60].")),
+    "group_seconds": (float | None, None, typer.Option(min=0, help="Time limit per group, 0 for none [10].")),
     "memory": (str | None, None, typer.Option(metavar="2G", help="Memory limit of a worker process [none].")),
     "max_failed": (float | None, None, typer.Option(min=0, max=1, help="Share of groups that may fail [0.01].")),
     "wait": (float, 0.0, typer.Option(min=0, help="Seconds to wait for a store that is in use.")),

@@ -42,6 +42,8 @@ from many_models.protocols import (
 from many_models.shard import Fit, Shard
 from many_models.succession import challenged, serving_models, shards_of
 
+#: What a user is told of a group that takes part in no fold.
+NOT_JUDGED = "not judged: it is too short, or ended before the others; it has the weights that all groups share"
 #: The column of a forecast part that tells the rows of a group.
 GROUP = "_group"
 #: Groups served by the last resort whose errors are looked into, per batch: each costs a fit of its own.
@@ -206,6 +208,8 @@ def _served(group: Group, row: Mapping[str, Any], place: int) -> GroupResult:
     label = row["reason"]
     if row["state"] == OK and row["baseline"] < row["loss"]:
         label = f"its baseline was better out of fold: {row['baseline']:.4g} against {row['loss']:.4g}"
+    if row["state"] == OK and row["loss"] != row["loss"]:
+        label = NOT_JUDGED
     return GroupResult(
         group.digest,
         row["state"],
