@@ -178,7 +178,7 @@ def _receipts(work: Any, batches: Iterator[Batch], settings: Settings) -> Iterat
     with engine_of(settings) as engine:
         for batch, outcome in engine.map(work, batches):
             if isinstance(outcome, Lost):
-                yield lost(batch, Death("lost", outcome.reason), 1)
+                yield lost(batch, Death("lost", outcome.details.get("error", outcome.reason)), 1)
             else:
                 yield from outcome
 

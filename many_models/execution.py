@@ -76,8 +76,8 @@ def _round(store: Store, run: int, engine: Executor, kind: Kind, asked: tuple[Jo
     work = partial(kind.work, job, settings.limits)
     for batch, outcome in engine.map(work, kind.given(store, store.plan.pending(run))):
         if isinstance(outcome, Lost):
-            reasons[batch.name] = outcome.reason
-            settings.tell({"event": "lost", "run": run, "groups": len(batch), "error": outcome.reason})
+            reasons[batch.name] = f"the engine lost it: {outcome.details.get('error', outcome.reason)}"
+            settings.tell({"event": "lost", "run": run, "groups": len(batch), "error": reasons[batch.name]})
             continue
         for receipt in outcome:
             store.versions.commit(run, receipt)

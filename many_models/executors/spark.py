@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -19,25 +20,28 @@ R = TypeVar("R")
 
 
 class SparkExecutor:
-    """Jobs of one task each on the cluster of `session`, or else on a local one of so many workers begun here, which
-    ends with `close`. A job for each item, so that results come as they finish and a failed one is a value. In a
-    session of yours, set `spark.task.maxFailures` to 1, or Spark begins a failed task anew.
+    """Jobs of one task each on the cluster of `session` (None: the active one), else of the master at `address`, else
+    on a local one of so many workers; what is begun here ends with `close`. A job for each item, so that results come
+    as they finish and a failed one is a value. In a session of yours, set `spark.task.maxFailures` to 1, or Spark
+    begins a failed task anew.
 
     Raises `MissingExtra` where pyspark is not installed.
     """
 
-    OPTIONS: ClassVar[tuple[str, ...]] = ("session",)
+    OPTIONS: ClassVar[tuple[str, ...]] = ("address", "session")
 
-    def __init__(self, workers: int, session: Any = None) -> None:
+    def __init__(self, workers: int, session: Any = None, address: str | None = None) -> None:
         self.workers = workers
         self._sql = require("pyspark.sql", "spark")
         self._slots = Slots(workers, self._stop)
         self._group = f"many-models-{uuid.uuid4().hex}"
         self._folder: str | None = None
+        if session is None and address is None:
+            session = self._sql.SparkSession.getActiveSession()
         self._began = session is None
-        self._session = session or self._begin()
+        self._session = session or self._begin(address or f"local[{self.workers}]")
 
-    def _begin(self) -> Any:
+    def _begin(self, master: str) -> Any:
         self._folder = tempfile.mkdtemp(prefix="mm-spark-")
         settings = {
             "spark.ui.enabled": "false",
@@ -47,14 +51,16 @@ class SparkExecutor:
             "spark.sql.warehouse.dir": self._folder,
             "spark.pyspark.python": sys.executable,
             "spark.pyspark.driver.python": sys.executable,
-            "spark.driver.bindAddress": "127.0.0.1",
-            "spark.driver.host": "127.0.0.1",
         }
-        builder = self._sql.SparkSession.builder.master(f"local[{self.workers}]").appName("many-models")
+        if master.startswith("local"):
+            settings |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+        builder = self._sql.SparkSession.builder.master(master).appName("many-models")
         for name, value in settings.items():
             builder = builder.config(name, value)
         session = builder.getOrCreate()
         session.sparkContext.setLogLevel("OFF")
+        # The settings alone do not reach workers of a session that a running Python begins.
+        session.sparkContext.pythonExec = os.environ.get("PYSPARK_PYTHON", sys.executable)
         return session
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R | Lost]]:
