@@ -144,6 +144,8 @@ class FittedModel:
         values = np.full((len(self.members), count, steps * len(outputs)), np.nan)
         for m, member in enumerate(self.members):
             items = member.items if inputs.separable else np.arange(count)
+            if not len(items):
+                continue
             part = inputs if len(items) == count else inputs.select(items)
             found, reason = predict_guarded(member.fitted, part, steps, outputs)
             if reason:

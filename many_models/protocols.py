@@ -159,8 +159,9 @@ class Death:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a group may take. seconds: wall time per group, None for no limit; memory: bytes of a worker process, None
-    for no limit; attempts: how often a lone group that kills its worker is begun."""
+    """What a group may take. seconds: wall time per group, or per 1,000 rows where it has more, None for no limit;
+    memory: bytes of a worker process, None for no limit; attempts: how often a lone group that kills its worker is
+    begun."""
 
     seconds: float | None = None
     memory: int | None = None

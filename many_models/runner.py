@@ -127,7 +127,9 @@ def _done(store: Store, run: int, kind: str, request: Request, source: Any) -> S
         store.plan.add(run, KINDS[kind].batches(store, job, request.settings.processes))
         return execute(store, run, KINDS[kind], job, request.settings)
     except (KeyboardInterrupt, StoreFull) as error:
-        store.runs.end(run, "paused", str(error) or "interrupted by the user")
+        # Where even this finds no room, the next writer sees that the run was cut short.
+        with contextlib.suppress(StoreFull):
+            store.runs.end(run, "paused", str(error) or "interrupted by the user")
         raise
     except ForecastMLError as error:
         store.runs.end(run, "interrupted", str(error))

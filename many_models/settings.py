@@ -33,8 +33,9 @@ class Settings:
     workers: batches at a time, None for one per processor; engine: "local", "ray", "dask" or "spark"; address: of a
     cluster that is there already, None to start one on this machine; scope: what a group's ensemble is chosen by:
     "group" (its own folds, shrunk towards what all groups share), "own" (a private search per group, for large
-    groups) or "global" (what all groups share); group_seconds, memory: wall time per group, and bytes of a worker
-    process, None for no limit; attempts: how often a lone group that kills its worker is begun; max_failed: share of
+    groups) or "global" (what all groups share); group_seconds: wall time per group, or per 1,000 of its rows if it has
+    more, None for no limit (a batch has that of its groups together); memory: bytes of a worker process, None for no
+    limit; attempts: how often a lone group that kills its worker is begun; max_failed: share of
     groups that may fail; batch_groups, batch_rows: most of a batch; sample: most groups that the prior is learned from;
     wait: seconds to wait for a store that is in use; listener: called with a mapping per event.
     """
@@ -43,7 +44,7 @@ class Settings:
     engine: str = "local"
     address: str | None = None
     scope: str = "group"
-    group_seconds: float | None = 60.0
+    group_seconds: float | None = 10.0
     memory: int | None = None
     attempts: int = 2
     max_failed: float = 0.01

@@ -26,6 +26,8 @@ from many_models.child_main import Failure
 from many_models.errors import StoreFull
 from many_models.protocols import Batch, Death, Limits, Receipt
 
+#: A group with more rows than this may take as much longer.
+ROWS = 1000
 #: Seconds for reading the rows and writing the files of a piece, on top of what its groups may take.
 OVERHEAD = 2.0
 #: Seconds before a lone group is begun again, doubled each time.
@@ -76,7 +78,8 @@ class _Piece:
         """Wall time for a child."""
         if limits.seconds is None:
             return None
-        return limits.seconds * max(1.0, len(self.batch) * self.share) + OVERHEAD
+        weights = [max(1.0, group.rows / ROWS) for group in self.batch.groups]
+        return limits.seconds * max(*weights, sum(weights) * self.share, 1.0) + OVERHEAD
 
     def halves(self, death: Death) -> Iterator[_Piece]:
         """What is left to do when a child for all of it has died."""

@@ -293,7 +293,8 @@ def test_no_child_outlives_a_driver_that_is_killed(kind, tmp_path):
 
 @pytest.mark.parametrize("first", ["driver", "server"])
 def test_no_grandchild_outlives_a_driver_that_is_killed(first, tmp_path):
-    """Also where the server, and with it the child, is killed just before: nobody is left then to see to it."""
+    """Also where the server, and with it the child, is killed just before. Known gap: one that has left for a session
+    of its own does outlive a killed driver, so the test ends that one itself."""
     code = """
         from tests.many_models import poison
 
@@ -312,13 +313,16 @@ def test_no_grandchild_outlives_a_driver_that_is_killed(first, tmp_path):
     server, group = map(int, (tmp_path / "pid").read_text().split())
     below = [pid for pid in offspring(driver.pid) if os.getpgid(pid) == group]
     assert len(below) == 4
+    (stray,) = [pid for pid in offspring(server) if os.getpgid(pid) == pid and pid != group]
     driver.send_signal(signal.SIGSTOP)
     if first == "server":
         os.kill(server, signal.SIGKILL)
         time.sleep(0.1)
     driver.kill()
     driver.wait()
-    assert gone(below) == []
+    left = gone(below)
+    os.kill(stray, signal.SIGKILL)
+    assert left == []
 
 
 def test_ctrl_c_ends_the_child_and_goes_on_up(tmp_path):
