@@ -29,7 +29,8 @@ def print_summary(summary: Any, store: Path) -> None:
     print(f"  many-models forecast --store {store} --out forecast.csv")
     if summary.failed:
         print(f"  many-models results --store {store} --state failed,quarantined")
-        print(f"  many-models retrain --failed --store {store}")
+        which = "failed" if summary.counts.get("failed") else "quarantined"
+        print(f"  many-models retrain --{which} --store {store}")
     if summary.state == "failed":
         text = f"error: {summary.failed:,} of {summary.groups:,} groups failed, more than --max-failed allows"
         print(f"{text}; the others are served", file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +9,7 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow import csv
 
 from forecastml.errors import ConfigError, DataError
 
@@ -56,10 +56,7 @@ class Export:
         self._schema = table.schema if first else self._schema
         table = fitting(table, self._schema)
         if self.path.suffix == ".csv":
-            table = escaped(table)
-            # The writer does not see that a lone carriage return ends a line for many readers.
-            quoting = csv.QUOTE_NONNUMERIC if _holds(table, "\r") else csv.QUOTE_MINIMAL
-            table.to_pandas().to_csv(self._file, header=first, index=False, quoting=quoting)
+            csv.write_csv(escaped(dated(table)), self._file, csv.WriteOptions(include_header=first))
         else:
             self._parquet = self._parquet or pq.ParquetWriter(self._file, table.schema, compression="zstd")
             self._parquet.write_table(table)
@@ -91,6 +88,12 @@ def fitting(table: pa.Table, schema: pa.Schema) -> pa.Table:
         raise DataError(f"groups differ in the type of a column ({failure}); ask for them apart") from failure
 
 
+def dated(table: pa.Table) -> pa.Table:
+    """The table with its times as text, no finer than they are: a month is 2024-01-01, not 2024-01-01 00:00:00.000."""
+    columns = [_shown(column) if pa.types.is_timestamp(column.type) else column for column in table.columns]
+    return pa.table(columns, names=table.column_names)
+
+
 def escaped(table: pa.Table) -> pa.Table:
     """The table with a ' before every text, and every name of a column, that a spreadsheet would run as a formula."""
     columns = [_without_formulas(column) if _is_text(column.type) else column for column in table.columns]
@@ -98,9 +101,16 @@ def escaped(table: pa.Table) -> pa.Table:
     return pa.table(columns, names=_without_formulas(names).to_pylist())
 
 
-def _holds(table: pa.Table, text: str) -> bool:
-    columns = (column for column in table.columns if _is_text(column.type))
-    return any(pc.any(pc.match_substring(column, text)).as_py() for column in columns)
+def _shown(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    def whole(unit: str) -> bool:
+        return pc.all(pc.equal(pc.floor_temporal(column, unit=unit), column)).as_py() is not False
+
+    zone = column.type.tz
+    if zone is None and whole("day"):
+        return pc.strftime(column.cast(pa.timestamp("s")), format="%Y-%m-%d")
+    if whole("second"):
+        column = column.cast(pa.timestamp("s", zone))
+    return pc.strftime(column, format="%Y-%m-%d %H:%M:%S" + ("" if zone is None else "%z"))
 
 
 def _without_formulas(column: pa.ChunkedArray) -> pa.ChunkedArray:
