@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -147,7 +148,7 @@ def _open_parquet(path: Path, keys: set[str]) -> Source:
         if not files:
             raise DataError(f"{path} holds no Parquet file; check the path")
         fields = {field.name: field for field in pa.unify_schemas(files, promote_options="permissive")}
-        levels = dataset.partitioning.schema if path.is_dir() else ()
+        levels = _levels(path, dataset)
         levels = pa.schema([pa.field(f.name, pa.string()) if f.name in keys else f for f in levels])
         fields |= {level.name: level for level in levels}
         dataset = ds.dataset(
@@ -161,3 +162,15 @@ def _open_parquet(path: Path, keys: set[str]) -> Source:
         return {name: flat(table.column(name)) for name in wanted}
 
     return Source(list(fields), read)
+
+
+def _levels(path: Path, dataset: Any) -> list[pa.Field]:
+    """Columns that the names of folders below `path` tell.
+
+    Without such folders Arrow gives the columns of the first file for them, whose types may be narrower than others'.
+    """
+    if not path.is_dir():
+        return []
+    below = (Path(file).relative_to(path).parts[:-1] for file in dataset.files)
+    named = {unquote(step.partition("=")[0]) for steps in below for step in steps}
+    return [field for field in dataset.partitioning.schema if field.name in named]
