@@ -19,7 +19,7 @@ from forecastml.prior import Prior
 from forecastml.problem import Problem, state
 from forecastml.protocols import Combination, Task, Truth
 from forecastml.search.ensemble import OutOfFold, Weights, combine, cross_fitted, group_weights
-from forecastml.search.evaluate import MAX_GUILTY, Evaluation, Refit
+from forecastml.search.evaluate import MAX_GUILTY, Evaluation, Refit, borrowed
 from forecastml.search.log import ENSEMBLE, LogRow, scored, trial_row
 from forecastml.search.loop import Plan, Processes, Serial, refit_all, search
 from forecastml.search.strategy import Portfolio
@@ -230,7 +230,9 @@ def refit_members(
     for trial, wanted in zip(choice.trials, (choice.weights.groups > 0).any(axis=0), strict=True):
         candidate = trial.candidate
         if wanted and candidate.name in shared:
-            members[candidate.name] = Member(candidate, shared[candidate.name][1].append(data), everyone)
+            final = shared[candidate.name][1].append(data)
+            outcome = borrowed(get_learner(candidate.learner), final, data, candidate.params, context)
+            members[candidate.name] = Member(candidate, outcome.fitted, everyone)
         elif wanted:
             work = Refit(candidate, get_learner(candidate.learner), data, context, most_guilty=most)
             works.append(_refit(work, starts))

@@ -24,6 +24,8 @@ from forecastml.protocols import (
 )
 from forecastml.search.trial import FAILED, OK, PRUNED, TIMED_OUT, Start, Trial
 
+#: With so many values a group can do without what learners that learn across groups found in others.
+ENOUGH_VALUES = 5000
 #: Above this many guilty items the fault is the learner's, not the items'.
 MAX_GUILTY = 16
 
@@ -114,7 +116,7 @@ def _evaluate(work: Work, seconds: list[float]) -> Trial:
     for position, fold in enumerate(evaluation.folds):
         began = time.monotonic()
         if shared is not None:
-            outcome = Outcome(shared[fold.index], np.arange(len(fold.inputs)), {})
+            outcome = borrowed(work.learner, shared[fold.index], fold.train, candidate.params, evaluation.context)
         else:
             warm = None if start is None else start.on(fold.items)
             most = evaluation.most_guilty
@@ -151,6 +153,34 @@ def refit(work: Refit) -> tuple[Outcome | None, str]:
         return fit_guarded(work.learner, work.data, params, work.context, work.start, most), ""
     except Exception as error:
         return None, describe(error)
+
+
+def borrowed(learner: Learner, shared: Fitted, data: Dataset, params: Params, context: FitContext) -> Outcome:
+    """`shared`, which learned from other groups, for those of `data` with too few values for a fit of their own.
+
+    Whether a group has enough depends on its own values alone; one that cannot be fitted, or not in time, borrows too.
+    """
+    everyone = np.arange(len(data))
+    if not data.separable or data.size < ENOUGH_VALUES:
+        return Outcome(shared, everyone, {})
+    parts: list[tuple[np.ndarray, Fitted]] = []
+    for group in range(data.n_groups):
+        items = np.flatnonzero(data.group == group)
+        part = data.select(items)
+        if part.size >= ENOUGH_VALUES:
+            try:
+                outcome = fit_guarded(learner, part, params, context)
+            except Exception:
+                continue
+            if not outcome.failures:
+                parts.append((items, outcome.fitted))
+    if not parts:
+        return Outcome(shared, everyone, {})
+    rest = np.setdiff1d(everyone, np.concatenate([items for items, _ in parts]))
+    parts.append((rest, shared.append(data.select(rest))))
+    (_, first), *others = parts
+    order = np.argsort(np.concatenate([items for items, _ in parts]), kind="stable")
+    return Outcome(first.stack([fitted for _, fitted in others]).take(order), everyone, {})
 
 
 def fold_loss(values: np.ndarray, evaluation: Evaluation, position: int) -> float:
