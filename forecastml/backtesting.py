@@ -96,8 +96,7 @@ def shared_origins(
 
     data: rows of some groups; of: number of groups that it is for. Raises as `backtest`.
     """
-    reading = task.read(data)
-    panel = reading.data
+    panel = data if isinstance(data, Panel) else task.read(data).data
     cut = _cut(panel, task, folds, step)
     priors: list[Prior | None] = [None] * cut.splitter.n_folds
     for fold in cut.folds:

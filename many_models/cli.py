@@ -258,6 +258,30 @@ def forecast(
 
 @app.command()
 @guarded
+@with_settings
+def backtest(
+    store: Folder,
+    out: Annotated[Path, typer.Option(help="New folder to write to.")],
+    changes: Any,
+    folds: Annotated[int, typer.Option(min=1, help="Cutoffs, or origins of the stored models.")] = 3,
+    step: Annotated[int | None, typer.Option(min=1, help="Periods between them [the horizon].")] = None,
+    context: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Newer rows that the stored models roll through, without a fit.")
+    ] = None,
+) -> None:
+    """Compare what the models would have forecast with what came: forecasts.parquet and scores.csv in OUT."""
+    import many_models as mm
+    from many_models.cli_output import print_backtest
+
+    settings = replace(_last(store), **changes)
+    found = mm.backtest(store, out, folds, step, context, settings)
+    print_backtest(found)
+    if found.failed:
+        _leave(SOME_FAILED if found.failed < found.groups else FAILED)
+
+
+@app.command()
+@guarded
 def results(
     store: Folder,
     run: Annotated[int | None, typer.Option(min=1, help="Number of a run [the last version of each group].")] = None,

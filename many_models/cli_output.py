@@ -16,6 +16,20 @@ SHOWN, LONGEST = 50, 60
 BRIEF = ("run", "version", "state", "model_used", "loss", "baseline", "label", "error_code", "error", "seconds")
 
 
+def print_backtest(found: Any) -> None:
+    """Mean scores over series, a column per model, and where the rest is."""
+    models = list(found.scores)
+    metrics = sorted({metric for scores in found.scores.values() for metric in scores})
+    rows = [[metric, *(_number(found.scores[model].get(metric)) for model in models)] for metric in metrics]
+    for row in [["metric", *models], *rows]:
+        print("  ".join(f"{cell:22}" for cell in row).rstrip())
+    print(f"{found.groups - found.failed:,} of {found.groups:,} groups; everything is in {found.folder}")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
 def print_summary(summary: Any, store: Path) -> None:
     """How a run ended, where its results are, and what to do next."""
     rate = f", {summary.groups / summary.seconds:,.1f} a second" if summary.seconds > 0 and summary.groups else ""

@@ -99,7 +99,10 @@ def update_batch(job: Job, batch: Batch) -> Receipt:
         for group in strangers
     ]
     fits, failures = fitted(job, _moved, shards_of(batch))
-    return handed_in(job, batch, ([*results, *_results(job, fits)], fits, failures), began)
+    # What was learned from stays what it was: the group is still to be trained on the newer rows.
+    learned = {group.digest: group.serving.content for group in batch.groups if group.serving}
+    moved = [replace(result, content=learned[result.digest]) for result in _results(job, fits)]
+    return handed_in(job, batch, ([*results, *moved], fits, failures), began)
 
 
 def handed_in(
