@@ -50,6 +50,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--sets", default=",".join(GROUPS))
     parser.add_argument("--preset", default="fast")
+    parser.add_argument("--allow", default="", help="these learners only")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--groups", default="1000,20000")
     parser.add_argument("--pairs", type=int, default=3)
@@ -73,15 +74,16 @@ def alone(**work: object) -> dict:
 def one(work: dict) -> dict:
     """A run over the groups of a table, or one `fit` of them all. seconds: from the table to the forecasts."""
     table, task, by = table_of(work)
+    allow = [name for name in work["allow"].split(",") if name]
+    config = fm.Config.preset(work["preset"], allow=allow)
     began = time.perf_counter()
     if work["kind"] == "fit":
-        config = fm.Config.preset(work["preset"], workers=work["workers"])
-        model = fm.fit(table, task, config)
+        model = fm.fit(table, task, fm.Config.preset(work["preset"], allow=allow, workers=work["workers"]))
         forecast, found = model.forecast(), {}
     else:
         settings = mm.Settings(workers=work["workers"], wait=0)
         with tempfile.TemporaryDirectory() as folder:
-            summary = mm.run(table, by, task, work["preset"], Path(folder) / "store", settings)
+            summary = mm.run(table, by, task, config, Path(folder) / "store", settings)
             forecast = mm.forecast(Path(folder) / "store")
         found = {"better": summary.better, "states": dict(summary.counts), "worker": summary.peak >> 20}
         found["training"] = summary.seconds
@@ -124,7 +126,8 @@ def sets(chosen: argparse.Namespace) -> int:
     failed = 0
     for name in chosen.sets.split(","):
         problem = Problem.load(chosen.data, name, None)
-        about = {"set": name, "data": str(chosen.data), "preset": chosen.preset, "workers": chosen.workers}
+        about = {"set": name, "data": str(chosen.data), "preset": chosen.preset, "allow": chosen.allow}
+        about["workers"] = chosen.workers
         with tempfile.TemporaryDirectory() as folder:
             parts = {kind: Path(folder) / f"{kind}.parquet" for kind in ("fit", "run")}
             told = {kind: alone(**about, kind=kind, out=str(out)) for kind, out in parts.items()}
@@ -187,7 +190,7 @@ def growth(chosen: argparse.Namespace) -> int:
     """Cost per group of few and of many generated stores."""
     costs = []
     for count in map(int, chosen.groups.split(",")):
-        found = alone(kind="run", groups=count, preset=chosen.preset, workers=chosen.workers)
+        found = alone(kind="run", groups=count, preset=chosen.preset, allow=chosen.allow, workers=chosen.workers)
         costs.append(found["training"] / count)
         print(
             f"{count:7} groups: {found['seconds']:7.1f} s, of which {found['training']:.1f} s training: "
@@ -203,7 +206,7 @@ def workers(chosen: argparse.Namespace) -> int:
     """Throughput of two workers against one, by turns."""
     count, ratios, digests = int(chosen.groups.split(",")[0]), [], set()
     for _ in range(chosen.pairs):
-        told = [alone(kind="run", groups=count, preset=chosen.preset, workers=n) for n in (1, 2)]
+        told = [alone(kind="run", groups=count, preset=chosen.preset, allow=chosen.allow, workers=n) for n in (1, 2)]
         digests |= {found["forecast"] for found in told}
         ratios.append(told[0]["training"] / told[1]["training"])
         first, second = (found["training"] for found in told)
