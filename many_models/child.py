@@ -202,13 +202,15 @@ def _begin(main: ChildMain) -> Iterator[_Conversation]:
     with contextlib.ExitStack() as ends:
         answer, childs_answer = _pipe(ends)
         output, childs_output = _pipe(ends)
-        childs_lifeline, _ = _pipe(ends)
+        childs_lifeline, lifeline = _pipe(ends)
         pid, status = fork_server.start(main, (childs_answer, childs_output, childs_lifeline))
         ends.callback(os.close, status)
         conversation = _Conversation(ProcessGroup.of(pid), answer, output, status)
         ends.callback(fork_server.release, pid)
         ends.callback(_end, conversation)
         fork_server.guard(pid)
+        # Only now may it begin anything: what it begins has somebody to end it.
+        os.write(lifeline, b"!")
         for fd in (answer, output):
             os.set_blocking(fd, False)
         yield conversation

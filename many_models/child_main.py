@@ -114,6 +114,9 @@ class ChildMain:
 
         for fd in (answer, output, lifeline):
             os.set_inheritable(fd, False)
+        if not os.read(lifeline, 1):
+            # The driver has ended before it could say that there is somebody to end what begins here.
+            return 1
         reply = Reply(answer)
         sys.excepthook = reply.failed
         self._isolate(output, lifeline)
