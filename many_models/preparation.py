@@ -17,7 +17,7 @@ from forecastml.errors import DataError, ForecastMLError, NothingToJudge
 from forecastml.learners.registry import registered
 from forecastml.prior_storage import pack_prior
 from many_models.child import Answer, call
-from many_models.errors import RunFailed, StoreError
+from many_models.errors import CorruptStoreError, RunFailed, StoreError
 from many_models.job import Job
 from many_models.partition import PartitionSettings
 from many_models.protocols import UPDATE, File
@@ -122,7 +122,7 @@ def _prior(store: Store, run: int, request: Request, layout: Any) -> File | None
     if request.settings.scope == "own":
         return None
     found = store.find(name)
-    if found is not None:
+    if found is not None and _is_whole(store, found):
         return found
     request.settings.tell({"event": "phase", "name": "learning"})
     limits = request.settings.limits
@@ -140,6 +140,15 @@ def _prior(store: Store, run: int, request: Request, layout: Any) -> File | None
             parts += [(place, 2 * of), (place + of, 2 * of)]
     reason = answer.error if isinstance(answer, Answer) else answer.text
     raise RunFailed(f"what the groups share cannot be learned: {reason}; block the learner at fault")
+
+
+def _is_whole(store: Store, file: File) -> bool:
+    """Whether a file can be read; a prior that cannot is learned again from the same rows."""
+    try:
+        store.read(file)
+    except CorruptStoreError:
+        return False
+    return True
 
 
 def _learned(
