@@ -21,7 +21,7 @@ CASES = {
     "plain": ({}, CHEAP, 0),
     "stale ones skipped": ({"stale": "skip"}, CHEAP, 0),
     "stale ones filled": ({"stale": "common"}, CHEAP, 0),
-    "judged by quantiles": ({"metric": "wql"}, (*CHEAP, "seasonal_naive"), 0),
+    "judged by quantiles": ({"metric": "wql", "n_folds": 2}, CHEAP, 0),
     "pooled learners": ({"static": "region", "n_folds": 2}, (*CHEAP, "ridge", "light_gbm"), 0),
     "known covariates": ({"known": ("price", "offer"), "static": "region", "n_folds": 2}, (*CHEAP, "ridge"), 6),
 }
@@ -52,8 +52,8 @@ def test_a_group_does_not_depend_on_its_neighbours(case, tmp_path):
     assert set(states.values()) == {"ok"}
     assert "id=double" in whole["double"]["result"]["error"]
 
-    assert not different(workshop.done(rows, [1, 4, 2, 1, 1]), whole)
-    for crowd in CROWDS:
+    assert not different(workshop.done(rows, [1, 5]), whole)
+    for crowd in CROWDS if allow == CHEAP else CROWDS[:1]:
         assert not different(workshop.done(table(crowd, ahead)), whole), crowd
 
 
@@ -66,7 +66,7 @@ def own_origins(tmp_path_factory):
     return workshop, workshop.done(table(EVERYONE))
 
 
-@hypothesis.settings(max_examples=6, deadline=None, derandomize=True)
+@hypothesis.settings(max_examples=5, deadline=None, derandomize=True)
 @hypothesis.given(
     chosen=strategies.sets(strategies.sampled_from(sorted(EVERYONE)), min_size=1, max_size=8),
     sizes=strategies.lists(strategies.integers(1, 4), max_size=4),

@@ -70,7 +70,7 @@ def test_an_unfinished_run_is_resumed_by_the_same_code_or_given_up_for_all(tmp_p
         with pytest.raises(KeyboardInterrupt):
             trained(tmp_path, table(FEW))
     for refused in (lambda: trained(tmp_path, table(FEW)), lambda: retrain(tmp_path), lambda: update(tmp_path, None)):
-        with pytest.raises(StoreError, match="not finished .*resume"):
+        with pytest.raises(StoreError, match=r"not finished .*resume"):
             refused()
     with monkeypatch.context() as patch:
         patch.setattr(runner, "code_in_use", lambda: {"forecastml": "9"})
@@ -208,15 +208,22 @@ def test_of_two_versions_of_the_same_rows_the_older_stays_unless_the_newer_is_be
 
 def test_a_group_with_a_new_series_is_served_by_a_model_that_knows_it(tmp_path):
     what = task(series="item", n_folds=1)
-    one = jump("store", 10.0, 40, END).assign(item="a")
+    one = pd.concat([jump(name, 10.0, 40, END).assign(item="a") for name in ("store", "back")])
     trained(tmp_path, one, what=what, chosen=config(("average",)))
     both = [jump("store", 10.0, 46, pd.Timestamp("2024-12-01")).assign(item=item) for item in ("a", "b")]
     both[0].loc[42, "y"] = 50.0
+    both.append(both[0].assign(id="back"))
     with Store.open(tmp_path, write=True) as store:
         request = runner.Request.from_json(store.runs.last().job)
         again = runner.replace(request, config=runner.replace(config(("naive",)), workers=1, threads=1), source=None)
         runner._begun(store, kinds.RETRAIN["stale"], again, pd.concat(both))
-    assert set(forecast(tmp_path)["item"]) == {"a", "b"}
+    assert forecast(tmp_path).groupby("id")["item"].unique().map(sorted).to_dict() == {
+        "store": ["a", "b"],
+        "back": ["a"],
+    }
+    found = results(tmp_path)
+    assert {name: row["model"] for name, row in found.items()} == {"store": "1.00 naive", "back": "1.00 average"}
+    assert found["store"]["label"] != found["back"]["label"]
 
 
 def test_an_update_is_the_models_own_append(tmp_path):
@@ -253,6 +260,9 @@ def test_a_scope_of_its_own_and_a_global_one(tmp_path):
     alone = fm.fit(life("store 1"), task(series="id", group="id"), config(workers=1, threads=1))
     found = forecast(tmp_path / "own", "store 1")
     pd.testing.assert_frame_equal(found, alone.forecast(), check_exact=True, check_dtype=False)
+
+    assert retrain(tmp_path / "own", "all").counts["ok"] == 3
+    assert {row["version"] for row in served(tmp_path / "own").values()} == {2}
 
     chosen = config(("naive", "theta", "seasonal_naive"))
     trained(tmp_path / "all", rows, chosen=chosen, settings=Settings(workers=1, scope="global", max_failed=1.0))
