@@ -312,7 +312,9 @@ def _parts(problem: Problem, choice: Choice | None, members: dict[str, Member], 
     weights = choice.weights.groups[:, [names.index(name) for name in kept]]
     parts = Parts(tuple(members[name] for name in kept), weights, rows)
     if choice.oof is None:
-        return parts
+        # Stacked with others, a model that knows no losses must not cost them theirs.
+        nothing = np.full((problem.data.n_groups, _planned_folds(problem)), np.nan)
+        return replace(parts, group_losses={"ensemble": nothing, "fallback": nothing})
     return replace(parts, honest=choice.honest, truth=choice.oof.truth, group_losses=_group_losses(problem, choice))
 
 
@@ -321,10 +323,14 @@ def _group_losses(problem: Problem, choice: Choice) -> dict[str, np.ndarray]:
     NaN for folds in which a group takes no part."""
     oof, groups = choice.oof, problem.data.n_groups
     truth = replace(oof.truth, group=np.concatenate([fold.truth.group for fold in problem.cut.folds]))
-    folds = max(getattr(problem.cut.splitter, "n_folds", 1), int(truth.fold.max()) + 1)
+    folds = max(_planned_folds(problem), int(truth.fold.max()) + 1)
     found = {"ensemble": np.full((groups, folds), np.nan), "fallback": np.full((groups, folds), np.nan)}
     for fold in np.unique(truth.fold):
         rows = truth.fold == fold
         for name, values in (("ensemble", choice.honest), ("fallback", oof.fallback)):
             found[name][:, fold] = oof.metric.loss(values[rows], oof.outputs, truth.rows(rows), groups)
     return found
+
+
+def _planned_folds(problem: Problem) -> int:
+    return int(getattr(problem.cut.splitter, "n_folds", 1))

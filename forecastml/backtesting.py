@@ -16,7 +16,7 @@ from forecastml.config import Config, as_config
 from forecastml.data.checks import Finding
 from forecastml.data.frames import to_frame, write_table
 from forecastml.data.panel import Panel, ragged_rows
-from forecastml.errors import ConfigError, DataError, ForecastMLError, ForecastWarning, NothingToJudge
+from forecastml.errors import ConfigError, DataError, ForecastMLError, ForecastWarning, NothingToCompare, NothingToJudge
 from forecastml.forecaster import Forecaster, grid_values
 from forecastml.learners.registry import get_learner
 from forecastml.preparation import prepare
@@ -94,7 +94,8 @@ def shared_origins(
 ) -> SharedOrigins:
     """Cutoffs for all groups, and the prior that each of them would have had there; arguments as for `backtest`.
 
-    data: rows of some groups; of: number of groups that it is for. Raises as `backtest`.
+    data: rows of some groups, as a table or as they come from `task.read`; of: number of groups that it is for. Raises
+    as `backtest`.
     """
     panel = data if isinstance(data, Panel) else task.read(data).data
     cut = _cut(panel, task, folds, step)
@@ -138,7 +139,7 @@ def backtest(
     if origins:
         cut = Cut(origins.splitter, tuple(origins.splitter.folds(panel)))
         if not cut.folds:
-            raise DataError(_TOO_SHORT.format(_after(task)))
+            raise NothingToCompare(_TOO_SHORT.format(_after(task)))
     else:
         cut = _cut(panel, task, folds, step)
     metrics = checked_metrics(None, task.name)

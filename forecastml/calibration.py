@@ -19,11 +19,12 @@ def calibrate(problem: Problem, mean: np.ndarray | None, truth: Truth | None) ->
     the step, goes around the in-sample scale.
     """
     panel, prior = problem.data, problem.prior
+    planned = _planned(problem)
     if mean is None or truth is None:
-        cube = np.full((len(panel), 0, problem.task.horizon), np.nan, dtype=np.float32)
+        cube = np.full((len(panel), planned, problem.task.horizon), np.nan, dtype=np.float32)
         pool = prior.pool if prior else _uninformed(problem.task.horizon)
     else:
-        cube = residual_cube(truth.y - mean, truth, len(panel))
+        cube = residual_cube(truth.y - mean, truth, len(panel), planned)
         pool = prior.pool if prior else fit_pool(cube, _in_sample(problem, truth), _window(problem))
     final = problem.task.in_sample_scale(panel, problem.season_length)
     scale = item_scale(cube, final, pool.profile, pool.ratio)
@@ -32,12 +33,14 @@ def calibrate(problem: Problem, mean: np.ndarray | None, truth: Truth | None) ->
 
 
 def with_quantiles(problem: Problem, mean: np.ndarray, truth: Truth) -> np.ndarray:
-    """Point forecasts (rows,) -> (rows, 1 + levels): the quantiles of a fold come from the residuals of the others."""
-    every = replace(truth, weight=np.ones(len(truth)))
-    means = residual_cube(mean, every, len(problem.data)).astype(float)
-    cube = residual_cube(truth.y - mean, truth, len(problem.data))
-    quantiles = out_of_fold_quantiles(means, cube, _in_sample(problem, truth), _window(problem), problem.task.quantiles)
-    fold = np.searchsorted(np.unique(truth.fold), truth.fold)
+    """Point forecasts (rows,) -> (rows, 1 + levels): the quantiles of a fold come from the residuals of the others, and
+    under a prior from its pool, so that those of a series do not depend on which others there are."""
+    every, planned = replace(truth, weight=np.ones(len(truth))), _planned(problem)
+    means = residual_cube(mean, every, len(problem.data), planned).astype(float)
+    cube = residual_cube(truth.y - mean, truth, len(problem.data), planned)
+    shared = problem.prior.pool if problem.prior else _window(problem)
+    quantiles = out_of_fold_quantiles(means, cube, _in_sample(problem, truth), shared, problem.task.quantiles)
+    fold = truth.fold if planned else np.searchsorted(np.unique(truth.fold), truth.fold)
     return np.column_stack([mean, quantiles[truth.series, fold, truth.step]])
 
 
@@ -48,10 +51,15 @@ def coverage(values: np.ndarray, truth: Truth) -> float:
     return float(inside[scored].mean()) if scored.any() else float("nan")
 
 
+def _planned(problem: Problem) -> int:
+    """Under a prior a series has a place for every fold, whether or not others take part in it; else 0."""
+    return int(problem.prior.splitter.n_folds) if problem.prior else 0
+
+
 def _in_sample(problem: Problem, truth: Truth) -> np.ndarray:
     """In-sample scale of each series at each fold's cutoff, 1 where it takes no part: (series, folds)."""
     every = replace(truth, weight=np.ones(len(truth)))
-    cube = residual_cube(truth.scales["seasonal_error"], every, len(problem.data))
+    cube = residual_cube(truth.scales["seasonal_error"], every, len(problem.data), _planned(problem))
     return np.nan_to_num(cube[:, :, 0].astype(float), nan=1.0)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from forecastml.data.panel import Panel
 from forecastml.forecaster import Forecaster, grid_values, moved_over
 from forecastml.model import FittedModel
 from forecastml.prior import Prior
@@ -16,8 +17,8 @@ def newest_losses(model: FittedModel, data: Any, prior: Prior) -> dict[tuple[str
     """Loss of an older model, by group key, on the newest fold of rows that a newer one was trained on under `prior`.
 
     data: the table with those rows. The model is moved over the rows before the fold without a fit. A group is left
-    out when the model has learned from rows of the fold, or does not know the group; so is every group of a model of
-    rows, which have no time. Raises `DataError` as `fit`.
+    out when the model has learned from rows of the fold, or does not know the group or one of its series; so is every
+    group of a model of rows, which have no time. Raises `DataError` as `fit`.
     """
     if not isinstance(model, Forecaster):
         return {}
@@ -30,6 +31,10 @@ def newest_losses(model: FittedModel, data: Any, prior: Prior) -> dict[tuple[str
     place = {tuple(key): i for i, key in enumerate(fold.train.keys)}
     theirs = np.array([place.get(tuple(key), -1) for key in model.panel.keys], dtype=np.int64)
     unseen = (theirs >= 0) & (model.panel.last_ordinal <= fold.train.last_ordinal[theirs])
+    # A group is judged by all of its series or not at all: the model is to serve each of them.
+    served = np.isin(fold.items, fold.items[theirs[unseen]])
+    lacking = {*panel.group[fold.items[~served]], *panel.group[_unknown(panel, model)]}
+    unseen &= ~np.isin(panel.group[fold.items[theirs]], list(lacking)) if lacking else True
     if not unseen.any():
         return {}
     theirs = theirs[unseen]
@@ -41,3 +46,9 @@ def newest_losses(model: FittedModel, data: Any, prior: Prior) -> dict[tuple[str
     losses = task.scorer.loss(values[order].reshape(len(judged), -1), task.outputs, judged, panel.n_groups)
     keys = panel.group_keys
     return {tuple(keys[group]): float(losses[group]) for group in np.unique(judged.group)}
+
+
+def _unknown(panel: Panel, model: Forecaster) -> np.ndarray:
+    """Positions of the series of a panel that the model does not have: int64."""
+    known = {tuple(key) for key in model.panel.keys}
+    return np.array([i for i, key in enumerate(panel.keys) if tuple(key) not in known], dtype=np.int64)

@@ -11,13 +11,12 @@ import numpy as np
 from forecastml.calibration import calibrate, coverage, with_quantiles
 from forecastml.data.panel import Panel
 from forecastml.forecaster import Forecaster, trimmed
-from forecastml.learners.registry import get_learner
 from forecastml.metrics import scales
 from forecastml.model import FittedModel, Member
 from forecastml.predictor import Predictor
 from forecastml.problem import Problem
 from forecastml.protocols import FitContext, Fitted, Truth
-from forecastml.search.evaluate import fit_guarded, predict_guarded
+from forecastml.search.evaluate import predict_guarded
 from forecastml.search.log import LogRow
 
 
@@ -170,7 +169,6 @@ def _that_answers(member: Member, panel: Panel, problem: Problem) -> Member:
 
 
 def _fallback(problem: Problem) -> Fitted:
-    last = problem.task.fallback(problem.cut.seasons)
     seasons = problem.context.seasons
     context = FitContext(problem.context.horizon, problem.context.gap, problem.context.outputs, seasons)
-    return fit_guarded(get_learner(last.learner), problem.data, last.params, context).fitted
+    return problem.last_resort(problem.data, context)

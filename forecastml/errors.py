@@ -22,6 +22,10 @@ class FutureError(DataError):
     """The rows given to `forecast` do not continue the training rows or lack known covariates."""
 
 
+class NothingToCompare(FutureError):
+    """No row follows an origin, so that there is nothing that a forecast could be compared with or moved over."""
+
+
 class ConfigError(ForecastMLError, ValueError):
     """A task, preset, learner, metric or option has a value that cannot work."""
 

@@ -13,7 +13,7 @@ import numpy as np
 from forecastml.data.extension import extend, match
 from forecastml.data.panel import Panel
 from forecastml.data.wall_clock import elapsed_steps, first_ahead
-from forecastml.errors import ConfigError, ForecastWarning, FutureError
+from forecastml.errors import ConfigError, ForecastWarning, FutureError, NothingToCompare
 from forecastml.task import Forecasting
 
 
@@ -49,11 +49,11 @@ def newer_rows(task: Forecasting, table: Any, whole: Panel, chosen: Panel, skipp
     """The rows after the origin, of the chosen series; `whole` has those and all others that may be in the table, but
     for those `skipped` in training, whose rows are left out.
 
-    Raises `FutureError` when there is no value of the target, and for series that are not in `whole`.
+    Raises `NothingToCompare` when there is no value of the target, `FutureError` for series that are not in `whole`.
     """
     rows = _read(task, table, whole, skipped)
     if not rows.lengths.any():
-        raise FutureError(f"{what}: there is no value in column {task.target!r}; give the newer target values")
+        raise NothingToCompare(f"{what}: there is no value in column {task.target!r}; give the newer target values")
     return _restricted(rows, whole, chosen, what)
 
 

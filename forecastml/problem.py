@@ -14,9 +14,10 @@ from forecastml.data.panel import Panel
 from forecastml.data.table import Table
 from forecastml.errors import ConfigError
 from forecastml.learners.registry import get_learner
+from forecastml.learners.rows import by_group
 from forecastml.prior import Prior
-from forecastml.protocols import Candidate, Cut, Dataset, FitContext, Task
-from forecastml.search.evaluate import predict_scored
+from forecastml.protocols import Candidate, Cut, Dataset, FitContext, Fitted, Task
+from forecastml.search.evaluate import fit_guarded, predict_scored
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +57,16 @@ class Problem:
     def fallback(self) -> np.ndarray:
         """Out-of-fold values of the last resort, which can always answer: (rows, outputs)."""
         context = replace(self.context, deadline=Deadline())
+        parts = [predict_scored(self.last_resort(f.train, context), f.inputs, context) for f in self.cut.folds]
+        return np.nan_to_num(np.concatenate(parts))
+
+    def last_resort(self, data: Dataset, context: FitContext) -> Fitted:
+        """The task's fallback, fitted; under a prior to the rows of each group alone."""
         last = self.task.fallback(self.cut.seasons)
         learner = get_learner(last.learner)
-        parts = [predict_scored(learner.fit(f.train, last.params, context), f.inputs, context) for f in self.cut.folds]
-        return np.nan_to_num(np.concatenate(parts))
+        if self.prior and not data.separable:
+            return by_group(learner, data, last.params, context)
+        return fit_guarded(learner, data, last.params, context).fitted
 
 
 def state(data: Any, task: Task, config: Config, prior: Prior | None, deadline: Deadline) -> Problem:

@@ -11,7 +11,7 @@ import numpy as np
 from forecastml.data.calendar import to_text, to_times
 from forecastml.data.panel import Panel, ragged_rows
 from forecastml.data.wall_clock import passes
-from forecastml.errors import ConfigError, FutureError
+from forecastml.errors import ConfigError, NothingToCompare
 from forecastml.protocols import Truth
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Origins:
             )
         if not len(self):
             after = f" more than {self.gap} periods (the gap)" if self.gap else ""
-            raise FutureError(
+            raise NothingToCompare(
                 f"rows: there is no value in column {self.panel.schema.target!r}{after} after the training end to "
                 "compare with; give newer rows with the target"
             )

@@ -188,6 +188,8 @@ class KFold:
         """The folds in which rows are held out and others are left to learn from."""
         plan = self.resolve(table)
         part = _drawn_order(table, self.seed, self.stratified) % plan.n_folds
+        # A lone row would leave its group nothing to learn from.
+        part = np.where(np.bincount(table.group)[table.group] > 1, part, -1) if len(table) else part
         return [_row_fold(table, k, part == k) for k in range(plan.n_folds) if 0 < (part == k).sum() < len(table)]
 
 

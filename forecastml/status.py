@@ -70,7 +70,8 @@ class Groups:
 
 
 def group_columns(groups: Groups, weights: np.ndarray, losses: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Key columns, items, state, model_used, reason, loss, baseline, newest, newest_baseline, and what more there is.
+    """Key columns, items, state, model_used, reason, loss, baseline, newest, newest_baseline, and what more there is;
+    where a key column has one of these names, ours gets "_" after it.
 
     weights: float64 (groups, members); losses: as in `FittedModel`.
     """
@@ -84,8 +85,7 @@ def group_columns(groups: Groups, weights: np.ndarray, losses: Mapping[str, np.n
     nothing = np.full((count, 1), np.nan)
     ensemble, fallback = losses.get("ensemble", nothing), losses.get("fallback", nothing)
     ensemble = np.where((states == "ok")[:, None], ensemble, fallback)
-    return {
-        **{column: groups.keys[:, k] for k, column in enumerate(groups.columns)},
+    columns = {
         "items": items,
         "state": states.tolist(),
         "model_used": Service(service.names, kept, served).mixtures(),
@@ -96,6 +96,17 @@ def group_columns(groups: Groups, weights: np.ndarray, losses: Mapping[str, np.n
         "newest_baseline": fallback[:, -1],
         **groups.more,
     }
+    return _beside_keys(groups.columns, groups.keys, columns)
+
+
+def _beside_keys(names: Sequence[str], keys: np.ndarray, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Key columns by their names, then ours, under names that are not theirs."""
+    found = {name: keys[:, k] for k, name in enumerate(names)}
+    for name, values in columns.items():
+        while name in found:
+            name += "_"
+        found[name] = values
+    return found
 
 
 def _unserved(alone: int, items: int) -> str:
@@ -112,19 +123,21 @@ def _means(losses: np.ndarray) -> np.ndarray:
 
 
 def status_columns(panel: Panel, service: Service, judged: np.ndarray, skipped: np.ndarray) -> dict[str, Any]:
-    """Series columns, state, model_used, reason. judged: bool (series,), took part in a fold; skipped: object (series
-    left out, key columns), which come last."""
+    """Series columns, state, model_used, reason, named as in `group_columns`.
+
+    judged: bool (series,), took part in a fold; skipped: object (series left out, key columns), which come last.
+    """
     weights = service.weights
     served = np.where(weights.sum(axis=1) > 0, np.where(judged, "ok", "pooled"), "fallback")
     states = [*served.tolist(), *["skipped"] * len(skipped)]
     labels = [*service.labels(), *[""] * len(skipped)]
     keys = np.concatenate([panel.keys, skipped]) if len(skipped) else panel.keys
-    return {
-        **{column: keys[:, k] for k, column in enumerate(panel.schema.series)},
+    columns = {
         "state": states,
         "model_used": [*service.mixtures(), *[""] * len(skipped)],
         "reason": ["; ".join(filter(None, pair)) for pair in zip(map(REASONS.get, states), labels, strict=True)],
     }
+    return _beside_keys(panel.schema.series, keys, columns)
 
 
 def _mixture(names: Sequence[str], weights: np.ndarray) -> str:

@@ -143,7 +143,7 @@ class Forecasting:
         reading = read_panel(source, self.schema, like, freq, policies)
         if like is not None and len(like):
             return reading
-        # Under a prior a group without values is served like one among others.
+        # What others share is known: one group may well be without a value.
         if like is None and not reading.data.lengths.any():
             raise DataError(f"column {self.target!r} holds no number at all; check the target column")
         return replace(reading, findings=(*reading.findings, *diagnose(reading.data, self.gap + self.horizon)))

@@ -18,14 +18,13 @@ from pyarrow import csv
 
 import forecastml as fm
 from forecastml.backtesting import shared_origins
-from forecastml.errors import ConfigError
-from many_models.errors import StoreError
+from forecastml.errors import ConfigError, NothingToCompare
 from many_models.execution import engine_of
 from many_models.exporting import escaped
 from many_models.job import Job, fitted, lost
 from many_models.kinds import with_champions
-from many_models.preparation import laid_out, sampled
-from many_models.protocols import FAILED, OK, SKIPPED, Batch, Death, GroupResult, Limits, Lost, Receipt
+from many_models.preparation import laid_out, sampled, trained_last
+from many_models.protocols import FAILED, OK, SKIPPED, Batch, Death, Group, GroupResult, Limits, Lost, Receipt
 from many_models.settings import Request, Settings
 from many_models.store import Store
 from many_models.succession import serving_models, shards_of
@@ -33,6 +32,8 @@ from many_models.supervision import supervise
 
 #: Files of a backtest, as `forecastml.Backtest.save` calls them, and the groups that have none.
 FORECASTS, SCORES, FAILURES = "forecasts.parquet", "scores.csv", "failures.csv"
+#: What is told of a group without forecasts that could be compared.
+UNCOMPARED = "no row follows a cutoff, so that there is nothing to compare with"
 #: The set that a mean over groups is written under: not every metric of parts can be brought together exactly.
 MEAN = "mean over series"
 
@@ -70,8 +71,8 @@ class _Means:
 
 @dataclass(frozen=True)
 class Backtested:
-    """How a backtest ended. folder: where its files are; groups, failed: numbers; scores: model -> metric -> mean over
-    series, weighted by rows."""
+    """How a backtest ended. folder: where its files are; groups, failed: numbers (those without a row to compare with,
+    or without a model, have not failed); scores: model -> metric -> mean over series, weighted by rows."""
 
     folder: Path
     groups: int
@@ -89,18 +90,18 @@ def backtest(
 ) -> Backtested:
     """What the groups' models would have forecast, compared with what came, written into the folder `out`.
 
-    Without `context` every group is trained anew at each of `folds` cutoffs of the rows of the last run, `step` periods
-    apart (None: the horizon), under priors that were learned at the same cutoffs. With `context`, a table or path of
-    rows that are newer than the training, the stored models roll through them without a fit, `step` periods at a time
-    (None: the horizon), from `folds` origins at most. Writes forecasts.parquet, scores.csv and,
-    for groups that failed, failures.csv. Raises `StoreError` without a finished run, `ConfigError` for a folder in use.
+    Without `context` every group is trained anew at each of `folds` cutoffs of the rows of the last training, `step`
+    periods apart (None: the horizon), under priors that were learned at the same cutoffs. With `context`, a table or
+    path of rows that are newer than the training, the stored models roll through them without a fit, `step` periods at
+    a time (None: the horizon), from `folds` origins at most. Writes forecasts.parquet, scores.csv and, for groups that
+    failed or have no row to compare with, failures.csv. Raises `StoreError` without a finished run, `ConfigError` for a
+    folder in use and for models of rows.
     """
     out = _empty_folder(Path(out))
     with Store.open(store) as opened, tempfile.TemporaryDirectory(prefix=".backtest-", dir=out) as scratch:
-        last = opened.runs.last()
-        if last is None:
-            raise StoreError(f"store {opened.root}: there is no run yet; call `run` first")
-        request = Request.from_json(last.job)
+        request = Request.from_json(trained_last(opened).job)
+        if not hasattr(request.task, "horizon"):
+            raise ConfigError(f"store {opened.root} holds models of rows, which have no cutoffs; see `leaderboard`")
         request = replace(request, settings=replace(settings or request.settings, scope=request.settings.scope))
         folder = Path(scratch)
         layout = laid_out(opened, folder / "data", request, context)
@@ -156,17 +157,29 @@ def _tested(job: Job, make: Callable[[Job, Batch], Any], folder: str, batch: Bat
     if fits:
         pq.write_table(pa.concat_tables([fit.model[0] for fit in fits]), Path(folder) / f"{batch.name}.forecasts")
         pq.write_table(pa.concat_tables([fit.model[1] for fit in fits]), Path(folder) / f"{batch.name}.scores")
-    done = {group.digest for fit in fits for group in fit.batch.groups}
-    results = [_result(group.digest, done, failures, group.serving is None and stored) for group in batch.groups]
+    done = {key for fit in fits for key in _keys(fit.model[0], job.layout.by)}
+    results = [_result(group, done, failures, stored) for group in batch.groups]
     return Receipt(batch.name, tuple(results), began=began, ended=time.time())
 
 
-def _result(digest: str, done: set[str], failures: Mapping[str, BaseException], stranger: bool) -> GroupResult:
-    if digest in done:
-        return GroupResult(digest, OK)
-    error = failures.get(digest)
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}" if error else "it has no model in the store"
-    return GroupResult(digest, SKIPPED if stranger else FAILED, reason="exception", error=text)
+def _keys(table: pa.Table, by: tuple[str, ...]) -> set[tuple[str, ...]]:
+    """Keys of the groups that have rows."""
+    return {tuple(row.values()) for row in table.select(list(by)).group_by(list(by)).aggregate([]).to_pylist()}
+
+
+def _result(
+    group: Group, done: set[tuple[str, ...]], failures: Mapping[str, BaseException], stored: bool
+) -> GroupResult:
+    if group.key in done:
+        return GroupResult(group.digest, OK)
+    if stored and group.serving is None:
+        return GroupResult(group.digest, SKIPPED, error="it has no model in the store")
+    error = failures.get(group.digest)
+    if error is None or isinstance(error, NothingToCompare):
+        # Whether this was told as an error depends on its neighbours; what became of it does not.
+        return GroupResult(group.digest, SKIPPED, error=UNCOMPARED)
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return GroupResult(group.digest, FAILED, reason="exception", error=text)
 
 
 def _supervised(work: Callable[[Batch], Receipt], limits: Limits, batch: Batch) -> tuple[Receipt, ...]:
@@ -205,4 +218,5 @@ def _collected(out: Path, folder: Path, receipts: list[Receipt], keys: Mapping[s
     if bad:
         rows = {"group": [", ".join(keys[r.digest]) for r in bad], "state": [r.state for r in bad]}
         csv.write_csv(escaped(pa.table({**rows, "error": [r.error for r in bad]})), out / FAILURES)
-    return Backtested(out, groups, len(bad), means.scores())
+    failed = sum(result.state != SKIPPED for result in bad)
+    return Backtested(out, groups, failed, means.scores())

@@ -165,7 +165,8 @@ def _queue_again(connection: sqlite3.Connection, group: int, number: int, run: i
     """Make the group pending in the run that the version came from, where that run still has it in its plan."""
     planned = connection.execute(
         "SELECT b.id FROM plan p JOIN batches b ON b.id = p.batch JOIN runs r ON r.id = b.run "
-        "WHERE p.group_id = ? AND b.run = ? AND r.state <> 'done'",
+        "WHERE p.group_id = ? AND b.run = ? AND r.state NOT IN ('done', 'failed') "
+        "AND r.id = (SELECT max(id) FROM runs)",
         (group, run),
     ).fetchone()
     if planned is None:

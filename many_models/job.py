@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import forecastml as fm
-from forecastml.errors import FutureError
+from forecastml.errors import FutureError, NothingToCompare
 from forecastml.learners.registry import registered
 from forecastml.prior_storage import unpack_prior
 from many_models.errors import StoreFull
@@ -39,13 +39,15 @@ from many_models.protocols import (
     Layout,
     Receipt,
 )
-from many_models.shard import Fit, Shard
+from many_models.shard import Fit, Shard, served_groups
 from many_models.succession import challenged, serving_models, shards_of
 
 #: What a user is told of a group that takes part in no fold.
 NOT_JUDGED = "not judged: it is too short, or ended before the others; it has the weights that all groups share"
 #: The column of a forecast part that tells the rows of a group.
 GROUP = "_group"
+#: What is told of a group that an update leaves as it is.
+UNMOVED = "no newer rows: it stays as it is"
 #: Groups served by the last resort whose errors are looked into, per batch: each costs a fit of its own.
 EXPLAINED = 16
 
@@ -82,7 +84,7 @@ def run_batch(job: Job, batch: Batch) -> Receipt:
     prior = unpack_prior(read(Path(job.root), job.prior)) if job.prior else None
     fits, failures = fitted(job, _trained(prior), [batch] if prior else _singles(batch))
     results = _results(job, fits, partial(_explained, job, prior))
-    if prior and any(group.serving for group in batch.groups):
+    if any(group.serving for group in batch.groups):
         results, fits = challenged(job, prior, results, fits)
     return handed_in(job, batch, (results, fits, failures), began)
 
@@ -90,7 +92,8 @@ def run_batch(job: Job, batch: Batch) -> Receipt:
 def update_batch(job: Job, batch: Batch) -> Receipt:
     """Move the models that serve the groups of a batch over its rows, which may be older in part, without a fit.
 
-    A group that no model serves is told as skipped. Raises `StoreFull`.
+    A group that no model serves is told as skipped, and one without newer rows keeps its version. What a version has
+    learned from stays what it was. Raises `StoreFull`.
     """
     began = time.time()
     strangers = [group for group in batch.groups if group.serving is None]
@@ -98,11 +101,15 @@ def update_batch(job: Job, batch: Batch) -> Receipt:
         GroupResult(group.digest, SKIPPED, rows=group.rows, accepted=False, error="not in the store yet: retrain stale")
         for group in strangers
     ]
-    fits, failures = fitted(job, _moved, shards_of(batch))
-    # What was learned from stays what it was: the group is still to be trained on the newer rows.
-    learned = {group.digest: group.serving.content for group in batch.groups if group.serving}
-    moved = [replace(result, content=learned[result.digest]) for result in _results(job, fits)]
-    return handed_in(job, batch, ([*results, *moved], fits, failures), began)
+    pairs, failures = fitted(job, _moved, shards_of(batch))
+    fits = [Fit(pair.model[0], pair.batch) for pair in pairs]
+    stay = {key for pair in pairs for key in pair.model[1]}
+    serving = {group.digest: group for group in batch.groups if group.serving}
+    for result in _results(job, fits):
+        group = serving[result.digest]
+        result = replace(result, content=group.serving.content, newest=group.serving.newest)
+        results.append(replace(result, accepted=False, label=UNMOVED) if group.key in stay else result)
+    return handed_in(job, batch, (results, fits, failures), began)
 
 
 def handed_in(
@@ -173,11 +180,19 @@ def _trained(prior: Any) -> Callable[[Job, Batch], Any]:
     return lambda job, batch: fm.fit(job.layout.read(batch), job.task, job.config, prior)
 
 
-def _moved(job: Job, batch: Batch) -> Any:
-    """The models that serve these groups of one shard, moved over the rows."""
+def _moved(job: Job, batch: Batch) -> tuple[Any, set[tuple[str, ...]]]:
+    """The model that serves these groups of one shard, moved over the rows, and the keys of groups that stand still."""
     first, *others = serving_models(job, batch)
     model = first.stack(others) if others else first
-    return model.append(job.layout.read(batch), overlap=True)
+    try:
+        moved = model.append(job.layout.read(batch), overlap=True)
+    except NothingToCompare:
+        if len(batch) > 1:
+            raise
+        return model, {batch.groups[0].key}
+    went = set(moved.panel.group[moved.panel.last_ordinal > model.panel.last_ordinal].tolist())
+    keys = served_groups(moved, job.layout.by)
+    return moved, {key for k, key in enumerate(keys) if k not in went}
 
 
 def _results(
@@ -189,16 +204,14 @@ def _results(
     """
     results, first, asked = [], 0, 0
     for fit in fits:
-        rows = fit.model.groups().to_dict("records")
-        places = {tuple(row[column] for column in job.layout.by): k for k, row in enumerate(rows)}
+        rows = fit.groups(job.layout.by)
+        places = {key: first + k for k, key in enumerate(rows)}
         for group in fit.batch.groups:
-            place = places.get(group.key)
-            if place is None:
+            if group.key not in rows:
                 reason = "all of its series ended long before the others"
                 results.append(GroupResult(group.digest, SKIPPED, rows=group.rows, error=reason, accepted=False))
                 continue
-            row = rows[place]
-            result = _served(group, row, first + place)
+            result = _served(group, rows[group.key], places[group.key])
             if explained and result.state == FALLBACK and asked < EXPLAINED:
                 asked += 1
                 result = explained(fit, group, result)

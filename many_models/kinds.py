@@ -9,12 +9,12 @@ from typing import Any
 
 from many_models.job import Job, lost, run_batch, update_batch
 from many_models.preparation import laid_out_job, prepared
-from many_models.protocols import FAILED, QUARANTINED, Batch, Group, Limits, Receipt, Serving
+from many_models.protocols import FAILED, QUARANTINED, UPDATE, Batch, Group, Limits, Receipt, Serving
 from many_models.settings import Request
 from many_models.store import Store
 from many_models.supervision import supervise
 
-RUN, UPDATE = "run", "update"
+RUN = "run"
 #: What a user may train again -> the kind of run.
 RETRAIN = {which: f"retrain {which}" for which in ("failed", "quarantined", "stale", "all")}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import deque
 from functools import partial
@@ -16,10 +17,11 @@ from forecastml.errors import DataError, ForecastMLError, NothingToJudge
 from forecastml.learners.registry import registered
 from forecastml.prior_storage import pack_prior
 from many_models.child import Answer, call
-from many_models.errors import RunFailed, StoreError
+from many_models.errors import CorruptStoreError, RunFailed, StoreError
 from many_models.job import Job
 from many_models.partition import PartitionSettings
-from many_models.protocols import File
+from many_models.protocols import UPDATE, File
+from many_models.runs import Run
 from many_models.settings import Request
 from many_models.source import lay_out, open_layout
 from many_models.store import Store
@@ -61,6 +63,8 @@ def laid_out(store: Store, folder: Path, request: Request, source: Any = None) -
     if layout is not None:
         return layout
     source = request.source if source is None else source
+    if source is None and _laid_out_before(store, folder):
+        return open_layout(folder)
     if source is None:
         raise StoreError("the rows came as a table in memory and were not laid out; call `run` again with the table")
     shutil.rmtree(folder, ignore_errors=True)
@@ -68,6 +72,44 @@ def laid_out(store: Store, folder: Path, request: Request, source: Any = None) -
     settings.tell({"event": "phase", "name": "laying out"})
     sizes = PartitionSettings(rows=settings.batch_rows, groups=settings.batch_groups)
     return lay_out(source, request.by, request.columns, folder, sizes, request.keys)
+
+
+def trained_last(store: Store) -> Run:
+    """The last run that was to train; `StoreError` for a store without one."""
+    runs = [run for run in store.runs.all() if run.kind != UPDATE]
+    if not runs:
+        raise StoreError(f"store {store.root}: there is no run yet; call `run` first")
+    return runs[-1]
+
+
+def forget_rows(store: Store, but: int) -> None:
+    """Remove the rows that were laid out for runs, but for those of one."""
+    kept = folder_of(store, but)
+    for folder in kept.parent.glob("run-*"):
+        if folder != kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _laid_out_before(store: Store, folder: Path) -> bool:
+    """Take over the rows of the newest run before that has them laid out; False when there is none."""
+    older = [run.id for run in store.runs.all() if run.kind != UPDATE and folder_of(store, run.id) != folder]
+    for run in reversed(older):
+        before = folder_of(store, run)
+        if open_layout(before) is not None:
+            part = folder.with_name(f"{folder.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.copytree(before, part, copy_function=_linked)
+            part.rename(folder)
+            return True
+    return False
+
+
+def _linked(before: str, now: str) -> None:
+    """The same file under another name; a copy where the disk is another one."""
+    try:
+        os.link(before, now)
+    except OSError:
+        shutil.copy2(before, now)
 
 
 def _prior(store: Store, run: int, request: Request, layout: Any) -> File | None:
@@ -80,7 +122,7 @@ def _prior(store: Store, run: int, request: Request, layout: Any) -> File | None
     if request.settings.scope == "own":
         return None
     found = store.find(name)
-    if found is not None:
+    if found is not None and _is_whole(store, found):
         return found
     request.settings.tell({"event": "phase", "name": "learning"})
     limits = request.settings.limits
@@ -98,6 +140,15 @@ def _prior(store: Store, run: int, request: Request, layout: Any) -> File | None
             parts += [(place, 2 * of), (place + of, 2 * of)]
     reason = answer.error if isinstance(answer, Answer) else answer.text
     raise RunFailed(f"what the groups share cannot be learned: {reason}; block the learner at fault")
+
+
+def _is_whole(store: Store, file: File) -> bool:
+    """Whether a file can be read; a prior that cannot is learned again from the same rows."""
+    try:
+        store.read(file)
+    except CorruptStoreError:
+        return False
+    return True
 
 
 def _learned(

@@ -23,6 +23,9 @@ R = TypeVar("R")
 #: its worker down; it was left out on purpose.
 OK, FALLBACK, FAILED, QUARANTINED, SKIPPED = STATES = ("ok", "fallback", "failed", "quarantined", "skipped")
 
+#: The kind of runs that fit nothing.
+UPDATE = "update"
+
 
 def digest_of(key: Sequence[str]) -> str:
     """The name of a group on disk: 32 hexadecimal digits, distinct for distinct keys.

@@ -24,6 +24,7 @@ from many_models import fork_server
 from many_models.errors import StoreError, StoreFull
 from many_models.execution import Summary, execute
 from many_models.kinds import KINDS, RETRAIN, RUN, UPDATE
+from many_models.preparation import forget_rows, trained_last
 from many_models.settings import Request, Settings, changed_code, code_in_use
 from many_models.store import Store, is_store
 
@@ -83,12 +84,15 @@ def retrain(store: str | Path, which: str = "stale", source: Any = None, setting
     """Train groups of a finished store anew; a version that serves is replaced by one that is no worse alone.
 
     which: "failed" (those without a result; a group that took its worker down is left alone), "quarantined" (those
-    too), "stale" (those whose rows are not what they learned from, and new ones) or "all"; source: where the rows are
-    now, None: where they were. Task and config are those of the last run, and so are the settings where none are given.
+    too), "stale" (those whose rows are not what they learned from, and new ones) or "all", which also gives up a run
+    that was cut short; source: where the rows are now, None: those of the last training, read again where they have a
+    path. Task and config are those of the last run, and so are the settings where none are given.
     """
     if which not in RETRAIN:
         raise ConfigError(f"which is {which!r}; use {', '.join(RETRAIN)}")
     with writing(store, settings or Settings()) as opened:
+        if which != "all":
+            _refuse_unfinished(opened)
         return _begun(opened, RETRAIN[which], _again(opened, source, settings), source)
 
 
@@ -99,15 +103,16 @@ def update(store: str | Path, source: Any, settings: Settings | None = None) -> 
     as they are, groups that the store does not know are told as skipped.
     """
     with writing(store, settings or Settings()) as opened:
-        return _begun(opened, UPDATE, _again(opened, source, settings), source)
+        _refuse_unfinished(opened)
+        request = _again(opened, source, settings)
+        if not hasattr(request.task, "horizon"):
+            raise ConfigError(f"store {opened.root} holds models of rows, which have no end to move on; `retrain` them")
+        return _begun(opened, UPDATE, request, source)
 
 
 def _again(store: Store, source: Any, settings: Settings | None) -> Request:
-    """The request of the last run that is finished, for other rows."""
-    _refuse_unfinished(store)
-    last = store.runs.last()
-    if last is None:
-        raise StoreError(f"store {store.root}: there is no run yet; call `run` first")
+    """The request of the last run that trained, for other rows."""
+    last = trained_last(store)
     request = Request.from_json(last.job)
     settings = replace(settings or request.settings, scope=request.settings.scope)
     source = request.source if source is None else _path(source)
@@ -129,7 +134,9 @@ def _done(store: Store, run: int, kind: str, request: Request, source: Any) -> S
     try:
         job = KINDS[kind].job(store, run, request, source)
         store.plan.add(run, KINDS[kind].batches(store, job, request.settings.processes))
-        return execute(store, run, KINDS[kind], job, request.settings)
+        summary = execute(store, run, KINDS[kind], job, request.settings)
+        forget_rows(store, but=trained_last(store).id)
+        return summary
     except (KeyboardInterrupt, StoreFull) as error:
         # Where even this finds no room, the next writer sees that the run was cut short.
         with contextlib.suppress(StoreFull):
@@ -159,7 +166,8 @@ def writing(path: str | Path, settings: Settings, create: bool = False) -> Itera
 
 def _refuse_unfinished(store: Store) -> None:
     last = store.runs.last()
-    if last is not None and last.state not in ("done", "failed"):
+    # A run that has planned nothing has nothing to lose.
+    if last is not None and last.planned and last.state not in ("done", "failed"):
         raise StoreError(
             f"store {store.root}: run {last.id} is not finished ({last.state}); `resume` it, or `retrain --all` with "
             "new data"

@@ -24,6 +24,19 @@ class Fit:
     model: Any
     batch: Batch
 
+    def groups(self, by: Sequence[str]) -> dict[tuple[str, ...], dict[str, Any]]:
+        """Key -> row of `FittedModel.groups`, in the order of the model; by: partition columns."""
+        return served_groups(self.model, by)
+
+
+def served_groups(model: Any, by: Sequence[str]) -> dict[tuple[str, ...], dict[str, Any]]:
+    """Key -> row of `FittedModel.groups`, in the order of the model; by: partition columns."""
+    frame = model.groups()
+    # Ours come after the keys, with "_" after a name that a key has.
+    names = [name.rstrip("_") for name in frame.columns[len(by) :]]
+    rows = zip(*(frame.iloc[:, k].tolist() for k in range(frame.shape[1])), strict=True)
+    return {tuple(row[: len(by)]): dict(zip(names, row[len(by) :], strict=True)) for row in rows}
+
 
 @dataclass(frozen=True, eq=False)
 class Shard:

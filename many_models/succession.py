@@ -12,7 +12,7 @@ from forecastml.challenge import newest_losses
 from many_models.errors import StoreError
 from many_models.files import read
 from many_models.protocols import FALLBACK, OK, Batch, GroupResult
-from many_models.shard import Fit, Shard
+from many_models.shard import Fit, Shard, served_groups
 
 #: What a user is told of an older version that stays.
 KEPT = "the older version is better on the newest fold, {:.4g} against {:.4g}, and {}"
@@ -40,27 +40,38 @@ def challenged(
 
     A version that learned from the same rows is compared by its own out-of-fold loss and stays as it is. One whose
     rows end before the newest fold is moved up to it and judged there; where it is better it serves on, moved over all
-    rows. One that has learned from a part of the fold cannot be compared: the new version takes its place.
+    rows. One that has learned from a part of the fold, or does not know all series of its group, cannot be compared:
+    the new version takes its place. prior: None where each group is on its own; the new version then serves unless
+    both learned from the same rows.
     """
     by_digest = {result.digest: result for result in results}
     everyone = Batch(tuple(g for fit in fits for g in fit.batch.groups), fits[0].batch.parts if fits else ())
     kept: list[Fit] = []
     first = sum(len(fit.model.weights) for fit in fits)
     for batch in shards_of(everyone):
-        try:
-            older = _better(job, prior, batch, by_digest)
-        except (StoreError, fm.errors.ForecastMLError):
-            # A version that cannot be read or moved is no rival.
-            continue
-        for fit, losses in older:
+        for fit, losses in _rivals(job, prior, batch, by_digest):
+            rows = fit.groups(job.layout.by)
             for place, group in enumerate(fit.batch.groups):
                 new = by_digest[group.digest]
                 label = KEPT.format(losses[group.digest], new.newest, "serves on, moved over the newer rows")
                 row = replace(new, place=first + place, newest=losses[group.digest], label=label)
-                by_digest[group.digest] = replace(row, model=fit.model.groups()["model_used"].tolist()[place])
+                by_digest[group.digest] = replace(row, model=rows[group.key]["model_used"])
             first += len(fit.model.weights)
             kept.append(fit)
     return [by_digest[result.digest] for result in results], fits + kept
+
+
+def _rivals(job: Any, prior: Any, batch: Batch, results: dict[str, GroupResult]) -> list[tuple[Fit, dict[str, float]]]:
+    """`_better`, where versions that cannot be read or moved are no rivals, and cost their neighbours nothing."""
+    found, parts = [], [batch]
+    while parts:
+        part = parts.pop()
+        try:
+            found += _better(job, prior, part, results)
+        except (StoreError, fm.errors.ForecastMLError):
+            if len(part) > 1:
+                parts += part.halves()[::-1]
+    return found
 
 
 def _better(job: Any, prior: Any, batch: Batch, results: dict[str, GroupResult]) -> list[tuple[Fit, dict[str, float]]]:
@@ -73,15 +84,14 @@ def _better(job: Any, prior: Any, batch: Batch, results: dict[str, GroupResult])
             label = KEPT.format(old.newest, new.newest, "stays")
             results[group.digest] = replace(new, accepted=False, label=label)
     groups = tuple(group for group in judged if group.serving.content != group.content)
-    if not groups:
+    if not groups or prior is None:
         return []
     newer = Batch(groups, batch.parts)
     table = job.layout.read(newer)
     found = []
     for model in serving_models(job, newer):
         losses = newest_losses(model, table, prior)
-        keys = list(zip(*(model.groups()[column] for column in job.layout.by), strict=True))
-        place = {key: k for k, key in enumerate(keys)}
+        place = {key: k for k, key in enumerate(served_groups(model, job.layout.by))}
         wins = [g for g in groups if g.key in place and losses.get(g.key, float("inf")) < results[g.digest].newest]
         if wins:
             part = Batch(tuple(sorted(wins, key=lambda group: place[group.key])), batch.parts)

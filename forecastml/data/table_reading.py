@@ -34,7 +34,7 @@ def read_table(source: Any, columns: RowColumns, like: Table | None = None) -> R
     target without values or with one class.
     """
     table, findings = _read(source, columns, like, required=True)
-    table = _learnable(table, findings)
+    table = _learnable(table, findings, alone=like is None)
     return Reading(table, tuple(findings), np.empty((0, len(columns.group)), dtype=object))
 
 
@@ -134,9 +134,12 @@ def _labels(
         kind, texts = "int", array.cast(pa.string())
     elif pa.types.is_floating(array.type):
         given = np.array(array.cast(pa.float64()).to_numpy(zero_copy_only=False))
-        whole = bool((np.isnan(given) | (given == np.trunc(given))).all())
-        kind = "int" if whole else "float"
-        texts = pa.array([None if np.isnan(v) else str(int(v) if whole else float(v)) for v in given], pa.string())
+        whole = np.isnan(given) | (given == np.trunc(given))
+        # What some rows look like must not decide how the labels of all are written.
+        kind = known[1] or ("int" if whole.all() else "float")
+        short = whole if kind == "int" else np.zeros(len(given), dtype=bool)
+        written_as = zip(given, short, strict=True)
+        texts = pa.array([None if np.isnan(v) else str(int(v) if s else float(v)) for v, s in written_as], pa.string())
     elif is_text(array) or pa.types.is_null(array.type):
         texts = array.cast(pa.string())
     else:
@@ -167,18 +170,19 @@ def _weight(name: str, table: dict[str, pa.Array]) -> np.ndarray:
     return weight
 
 
-def _learnable(table: Table, findings: list[Finding]) -> Table:
-    """The rows with a target in canonical order; those left out are told among `findings`. `DataError` for nothing."""
+def _learnable(table: Table, findings: list[Finding], alone: bool) -> Table:
+    """The rows with a target in canonical order; those left out are told among `findings`. `DataError` for nothing, if
+    there is nothing else to learn from."""
     name = table.schema.target
     infinite = np.isinf(table.y)
     without = int((np.isnan(table.y) | infinite).sum())
-    if without == len(table):
+    if alone and without == len(table):
         raise DataError(f"target column {name!r} holds no value; check the target column")
     if without:
         message = f"{without} rows have no value in target column {name!r} and are left out"
         findings.append(Finding("no_target", "fixed", message, "", name, without, "give values, or remove the rows"))
     table = table.select(np.flatnonzero(~(np.isnan(table.y) | infinite))).in_order()
-    if len(table) < 2:
+    if alone and len(table) < 2:
         raise DataError(f"only {len(table)} row has a value in target column {name!r}; give two or more")
     if table.kind and len(table.classes) < 2:
         raise DataError(f"target column {name!r} has one class only, {table.classes[0]!r}; give rows of two or more")

@@ -36,7 +36,9 @@ class Dummy(TabularLearner):
     )
 
     def fit_table(self, rows: TrainingTable, params: Params, context: FitContext) -> Constant:
-        """The weighted mean, or the weighted share of each class."""
+        """The weighted mean, or the weighted share of each class; of no rows at all 0, or equal shares."""
+        if not len(rows.y):
+            return Constant(np.full(max(rows.classes, 1), 1.0 / rows.classes if rows.classes else 0.0))
         weight = np.ones(len(rows.y)) if rows.weight is None or not rows.weight.any() else rows.weight
         if not rows.classes:
             return Constant(np.array([np.average(rows.y, weights=weight)]))

@@ -55,7 +55,9 @@ class RowPredictor:
     def predict(self, inputs: Table, horizon: int, outputs: tuple[str, ...]) -> Prediction:
         """The outputs of every row of `inputs`; horizon is 1."""
         values = np.full((len(inputs), len(outputs)), np.nan)
-        which, x = self.model[inputs.group], inputs.x.astype(np.float32)
+        # A lone model serves any group, those that it has not seen too.
+        which = self.model[inputs.group] if len(self.models) > 1 else np.zeros(len(inputs), np.int64)
+        x = inputs.x.astype(np.float32)
         for i, model in enumerate(self.models):
             rows = np.flatnonzero(which == i)
             if len(rows):
@@ -136,3 +138,10 @@ def _position(models: list[TableModel], model: TableModel) -> int:
             return i
     models.append(model)
     return len(models) - 1
+
+
+def by_group(learner: TabularLearner, train: Table, params: Params, context: FitContext) -> RowPredictor:
+    """The learner fitted to the rows of each group alone."""
+    groups = [train.take(np.array([group])) for group in range(train.n_groups)]
+    models = [learner.fit(rows, params, context).models[0] for rows in groups]
+    return RowPredictor(tuple(models), np.arange(train.n_groups))

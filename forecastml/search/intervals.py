@@ -124,9 +124,12 @@ def _read(values: np.ndarray, positions: np.ndarray, levels: np.ndarray) -> np.n
     return result
 
 
-def residual_cube(errors: np.ndarray, truth: Truth, items: int) -> np.ndarray:
-    """Errors y - forecast per row -> float32 (items, folds, steps); NaN where there is none or no weight."""
-    folds = np.unique(truth.fold)
+def residual_cube(errors: np.ndarray, truth: Truth, items: int, planned: int = 0) -> np.ndarray:
+    """Errors y - forecast per row -> float32 (items, folds, steps); NaN where there is none or no weight.
+
+    planned: number of folds to have a place for, 0 for those alone in which some item takes part.
+    """
+    folds = np.arange(planned) if planned else np.unique(truth.fold)
     cube = np.full((items, len(folds), int(truth.step.max()) + 1), np.nan, dtype=np.float32)
     scored = truth.weight > 0
     cube[truth.series, np.searchsorted(folds, truth.fold), truth.step] = np.where(scored, errors, np.nan)
@@ -142,7 +145,7 @@ def item_scale(cube: np.ndarray, in_sample: np.ndarray, profile: np.ndarray, rat
     relative = np.abs(cube.astype(float)) / profile
     present = ~np.isnan(relative)
     count = present.sum(axis=(1, 2))
-    total = _ordered_sum(np.where(present, relative, 0.0).reshape(len(cube), -1))
+    total = _ordered_sum(np.where(present, relative, 0.0).reshape(len(cube), cube.shape[1] * cube.shape[2]))
     own = total / np.maximum(count, 1)
     folds = present.any(axis=2).sum(axis=1)
     share = np.where(own > 0, folds / (folds + PRIOR_FOLDS), 0.0)
@@ -211,17 +214,18 @@ def _quantile_table(scaled: np.ndarray, steps: int) -> np.ndarray:
 
 
 def out_of_fold_quantiles(
-    mean: np.ndarray, cube: np.ndarray, in_sample: np.ndarray, window: int, levels: Sequence[float]
+    mean: np.ndarray, cube: np.ndarray, in_sample: np.ndarray, shared: Pool | int, levels: Sequence[float]
 ) -> np.ndarray:
     """Quantiles for every fold from the residuals of the other folds: (items, folds, steps, levels).
 
-    mean, cube: (items, folds, steps); in_sample: (items, folds). With one fold its own residuals have to do.
+    mean, cube: (items, folds, steps); in_sample: (items, folds); shared: what items have in common where that is known,
+    else the window with which it is learned from them. With one fold its own residuals have to do.
     """
     result = np.full((*cube.shape, len(levels)), np.nan)
     folds = cube.shape[1]
     for fold in range(folds):
         rest = np.arange(folds) != fold if folds > 1 else np.arange(folds) == fold
-        pool = fit_pool(cube[:, rest], in_sample[:, rest], window)
+        pool = shared if isinstance(shared, Pool) else fit_pool(cube[:, rest], in_sample[:, rest], shared)
         scale = item_scale(cube[:, rest], in_sample[:, fold], pool.profile, pool.ratio)
         result[:, fold] = Conformal(pool, scale, cube[:, rest]).quantiles(mean[:, fold], levels)
     return result
