@@ -36,7 +36,9 @@ def with_quantiles(problem: Problem, mean: np.ndarray, truth: Truth) -> np.ndarr
     every = replace(truth, weight=np.ones(len(truth)))
     means = residual_cube(mean, every, len(problem.data)).astype(float)
     cube = residual_cube(truth.y - mean, truth, len(problem.data))
-    quantiles = out_of_fold_quantiles(means, cube, _in_sample(problem, truth), _window(problem), problem.task.quantiles)
+    # Under a prior the residuals of others may come from there alone.
+    pool, levels = problem.prior and problem.prior.pool, problem.task.quantiles
+    quantiles = out_of_fold_quantiles(means, cube, _in_sample(problem, truth), pool or _window(problem), levels)
     fold = np.searchsorted(np.unique(truth.fold), truth.fold)
     return np.column_stack([mean, quantiles[truth.series, fold, truth.step]])
 
