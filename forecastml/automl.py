@@ -127,14 +127,15 @@ def run_search(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple
         most_guilty=None if problem.prior else MAX_GUILTY,
         shared={name: folds for name, (folds, _) in problem.prior.shared.items()} if problem.prior else {},
     )
+    # Under a prior what is tried must not depend on how many others there are, or on how they do.
+    budget = replace(config.budget, exit_score=None) if problem.prior else config.budget
     plan = Plan(
         strategy=Portfolio(problem.candidates),
-        budget=config.budget,
+        budget=budget,
         executor=_executor(config),
         learners=get_learner,
         size=round(problem.data.size / problem.share),
         items=round(problem.items / problem.share),
-        # Under a prior what is tried must not depend on how many others there are.
         patience=None if problem.prior else config.patience,
         share=None if problem.prior else config.share,
         round_size=config.round_size,
@@ -187,7 +188,7 @@ def choose(problem: Problem, log: Sequence[Trial], evaluation: Evaluation | None
 
 def _or_missing(trial: Trial, shape: tuple[int, ...]) -> Trial:
     """The trial, or one without a value in any row in place of one that has no result."""
-    return trial if usable([trial]) else replace(trial, prediction=np.full(shape, np.nan))
+    return replace(trial, prediction=np.full(shape, np.nan)) if trial.prediction is None else trial
 
 
 def _without_folds(problem: Problem) -> Choice:
