@@ -127,7 +127,8 @@ def _evaluate(work: Work, seconds: list[float]) -> Trial:
             return Trial(candidate, PRUNED, losses=np.array(losses), seconds=tuple(seconds), error=reason)
     values = np.concatenate(parts)
     if np.isnan(values[:, 0]).all():
-        raise LearnerError(next(iter(failures.values()), "nothing could be predicted"))
+        reason = next(iter(failures.values()), "nothing could be predicted")
+        return Trial(candidate, FAILED, seconds=tuple(seconds), error=reason)
     return Trial(
         candidate,
         OK,
