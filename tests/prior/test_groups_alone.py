@@ -11,7 +11,7 @@ from forecastml.errors import ConfigError
 from forecastml.learners.registry import unregister
 from forecastml.protocols import Candidate
 from forecastml.search.log import ENSEMBLE
-from tests.prior.groups import HORIZON, TASK, Fussy, Learning, difficult
+from tests.prior.groups import TASK, Fussy, Learning, difficult
 from tests.tables import daily_with_price, monthly
 
 TABLE = difficult()
@@ -238,4 +238,3 @@ def test_series_with_covariates_and_shared_learners():
     for store in ("s0", "s3"):
         alone = fm.fit(history[history["store"] == store], task, config, prior)
         assert alone.forecast(future[future["store"] == store]).equals(one_of(among, "store", store))
-    assert HORIZON == TASK.horizon

@@ -1,5 +1,7 @@
 """Who is guilty of a failed prediction, and who is not."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,7 @@ class Choosy(Constant):
     """Raises, or forecasts too few rows, when a series of an odd level is among those asked for."""
 
     way = "raises"
-    asked: list[int] = []
+    asked: ClassVar[list[int]] = []
 
     def predict(self, inputs, horizon, outputs):
         self.asked.append(len(inputs))
