@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any
@@ -25,6 +27,8 @@ MANIFEST = "manifest.json"
 ARRAYS = "arrays.npz"
 #: The time that all members of an archive bear: the earliest that a zip can hold.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+#: What reading a damaged zip raises.
+_DAMAGE = (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error, zlib.error)
 
 
 def with_manifest(files: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -88,16 +92,16 @@ def unpacked(content: bytes, where: str) -> dict[str, bytes]:
     """
     try:
         archive = zipfile.ZipFile(BytesIO(content))
-    except zipfile.BadZipFile as error:
+    except (OSError, *_DAMAGE) as error:
         raise CorruptModelError(f"{where}: the archive cannot be read ({error})") from error
 
     def read(name: str) -> bytes:
+        info = archive.NameToInfo.get(name)
+        if info and (info.compress_type != zipfile.ZIP_STORED or info.file_size > len(content)):
+            raise CorruptModelError(f"{where}: {name} is compressed, which none of ours is")
         try:
-            info = archive.getinfo(name)
-            if info.compress_type != zipfile.ZIP_STORED or info.file_size > len(content):
-                raise CorruptModelError(f"{where}: {name} is compressed, which none of ours is")
-            return archive.read(info)
-        except (KeyError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+            return archive.read(name)
+        except (KeyError, *_DAMAGE) as error:
             raise OSError(0, f"not in the archive: {error}") from error
 
     return verified(where, read)
@@ -111,9 +115,12 @@ def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def arrays_of(content: bytes) -> dict[str, np.ndarray]:
-    """The inverse of `npz`; no object arrays."""
-    with np.load(BytesIO(content), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    """The inverse of `npz`; no object arrays. Raises `ValueError` for what is none."""
+    try:
+        with np.load(BytesIO(content), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (AttributeError, OSError, *_DAMAGE) as error:
+        raise ValueError(f"{ARRAYS} holds no arrays: {error}") from error
 
 
 def collected(fitted: Fitted, prefix: str, arrays: dict[str, np.ndarray]) -> bytes:

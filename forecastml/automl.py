@@ -127,14 +127,15 @@ def run_search(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple
         most_guilty=None if problem.prior else MAX_GUILTY,
         shared={name: folds for name, (folds, _) in problem.prior.shared.items()} if problem.prior else {},
     )
+    # Under a prior what is tried must not depend on how many others there are, or on how they do.
+    budget = replace(config.budget, exit_score=None) if problem.prior else config.budget
     plan = Plan(
         strategy=Portfolio(problem.candidates),
-        budget=config.budget,
+        budget=budget,
         executor=_executor(config),
         learners=get_learner,
         size=round(problem.data.size / problem.share),
         items=round(problem.items / problem.share),
-        # Under a prior what is tried must not depend on how many others there are.
         patience=None if problem.prior else config.patience,
         share=None if problem.prior else config.share,
         round_size=config.round_size,
@@ -187,7 +188,7 @@ def choose(problem: Problem, log: Sequence[Trial], evaluation: Evaluation | None
 
 def _or_missing(trial: Trial, shape: tuple[int, ...]) -> Trial:
     """The trial, or one without a value in any row in place of one that has no result."""
-    return trial if usable([trial]) else replace(trial, prediction=np.full(shape, np.nan))
+    return replace(trial, prediction=np.full(shape, np.nan)) if trial.prediction is None else trial
 
 
 def _without_folds(problem: Problem) -> Choice:
@@ -230,9 +231,10 @@ def refit_members(
     for trial, wanted in zip(choice.trials, (choice.weights.groups > 0).any(axis=0), strict=True):
         candidate = trial.candidate
         if wanted and candidate.name in shared:
-            final = shared[candidate.name][1].append(data)
-            outcome = borrowed(get_learner(candidate.learner), final, data, candidate.params, context)
-            members[candidate.name] = Member(candidate, outcome.fitted, everyone)
+            fitted = shared[candidate.name][1].append(data)
+            if data.separable:
+                fitted = borrowed(get_learner(candidate.learner), fitted, data, candidate.params, context).fitted
+            members[candidate.name] = Member(candidate, fitted, everyone)
         elif wanted:
             work = Refit(candidate, get_learner(candidate.learner), data, context, most_guilty=most)
             works.append(_refit(work, starts))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from forecastml.data.extension import coded_as
 from forecastml.data.panel import Panel
 from forecastml.forecaster import Forecaster, grid_values, moved_over
 from forecastml.model import FittedModel
@@ -38,7 +39,8 @@ def newest_losses(model: FittedModel, data: Any, prior: Prior) -> dict[tuple[str
     if not unseen.any():
         return {}
     theirs = theirs[unseen]
-    train = with_known(fold.train, task.gap + task.horizon).select(theirs)
+    # Texts that the model learned under a code of its own have another one under the prior.
+    train = coded_as(model.panel, with_known(fold.train, task.gap + task.horizon).select(theirs))
     moved = moved_over(model, np.flatnonzero(unseen), train)
     values = grid_values(moved, moved.panel, task.horizon, task.quantiles)
     order = np.argsort(theirs, kind="stable")

@@ -79,9 +79,10 @@ def _prior(problem: Problem, model: FittedModel, choice: Choice | None) -> Prior
 
 def _without_items(data: Dataset) -> Dataset:
     """What is left of data without items, with the date of the newest value where there is one."""
-    like = data.select(np.empty(0, np.int64)).compact()
-    ends = getattr(data, "last_ordinal", None)
-    return like if ends is None else replace(like, newest=int(ends[data.lengths > 0].max()))
+    like = data.select(np.empty(0, np.int64))
+    if not isinstance(data, Panel):
+        return like
+    return replace(like.compact(), newest=int(data.last_ordinal[data.lengths > 0].max()))
 
 
 def _promising(trials: Sequence[Trial], weights: Mapping[str, float], shrinkage: float) -> list[Trial]:

@@ -81,6 +81,9 @@ def state(data: Any, task: Task, config: Config, prior: Prior | None, deadline: 
     if prior:
         cut = Cut(prior.splitter, tuple(prior.splitter.folds(data)), prior.seasons)
         candidates = tuple(c for c in prior.candidates if c.learner in config.learners)
+        if not candidates:
+            theirs = ", ".join(dict.fromkeys(candidate.learner for candidate in prior.candidates))
+            raise ConfigError(f"none of the prior's learners ({theirs}) is allowed; allow one, or prepare it again")
     else:
         cut = task.cut(data, config.folds_for)
         candidates = config.candidates(task.facts(data, cut))

@@ -85,6 +85,20 @@ def newer(panel: Panel, rows: Panel) -> Panel:
     )
 
 
+def coded_as(panel: Panel, rows: Panel) -> Panel:
+    """`rows` with the category codes of `panel` in their covariates, -1 for what it does not know; a copy."""
+    blocks = {"known": rows.known.copy(), "past": rows.past.copy()}
+    for name, block in blocks.items():
+        for column, title in enumerate(getattr(rows.schema, name)):
+            theirs, ours = rows.categories.get(title), panel.categories.get(title)
+            if theirs is None or ours is None or theirs == ours:
+                continue
+            place = {text: float(code) for code, text in enumerate(ours)}
+            codes = np.array([*(place.get(text, -1.0) for text in theirs), -1.0])
+            block[:, column] = codes[np.nan_to_num(block[:, column], nan=-1.0).astype(np.int64)]
+    return replace(rows, **blocks, categories=panel.categories)
+
+
 @dataclass(frozen=True, eq=False)
 class _Joint:
     """Where old and new rows of a flat array go when series are extended.

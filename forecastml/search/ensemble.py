@@ -189,10 +189,18 @@ def _group_loss(oof: OutOfFold, groups: np.ndarray) -> float:
 
 
 def leave_one_fold_out(oof: OutOfFold, n_groups: int, greedy: Greedy, given: Weights | None = None):
-    """For each fold: (mask of its rows, pooled weights, own group weights) selected on the other folds."""
+    """For each fold: (mask of its rows, pooled weights, own group weights) selected on the other folds.
+
+    A lone fold has to do for itself; under `given` it has no weights of its own, as a group with a lone fold among
+    others has none.
+    """
     folds = np.unique(oof.truth.fold)
+    nothing = np.full((n_groups, len(oof.values)), np.nan)
     for fold in folds:
         held = oof.truth.fold == fold
+        if len(folds) == 1 and given is not None:
+            yield held, given.pooled, nothing
+            continue
         rest = oof.rows(~held) if len(folds) > 1 else oof
         pooled = greedy.select_pooled(rest) if given is None else given.pooled
         own = greedy.select_groups(rest, rest.truth.group, n_groups)

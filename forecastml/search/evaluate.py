@@ -115,15 +115,11 @@ def _evaluate(work: Work, seconds: list[float]) -> Trial:
     start: Start | None = None
     for position, fold in enumerate(evaluation.folds):
         began = time.monotonic()
-        if shared is not None:
-            outcome = borrowed(work.learner, shared[fold.index], fold.train, candidate.params, evaluation.context)
-        else:
-            warm = None if start is None else start.on(fold.items)
-            most = evaluation.most_guilty
-            outcome = fit_guarded(work.learner, fold.train, candidate.params, evaluation.context, warm, most)
-            start = _start(work.learner, outcome, fold.items)
-        values, lost = _predicted(outcome, fold, evaluation)
-        failures.update({int(fold.items[item]): reason for item, reason in {**outcome.failures, **lost}.items()})
+        given = None if shared is None else shared[fold.index]
+        outcome, values = _of_fold(work, fold, given, None if start is None else start.on(fold.items))
+        if given is None:
+            start = _start(work.learner, outcome, fold.items, start)
+        failures.update({int(fold.items[item]): reason for item, reason in outcome.failures.items()})
         parts.append(values)
         kept.append(outcome.fitted)
         losses.append(fold_loss(values, evaluation, position))
@@ -133,7 +129,8 @@ def _evaluate(work: Work, seconds: list[float]) -> Trial:
             return Trial(candidate, PRUNED, losses=np.array(losses), seconds=tuple(seconds), error=reason)
     values = np.concatenate(parts)
     if np.isnan(values[:, 0]).all():
-        raise LearnerError(next(iter(failures.values()), "nothing could be predicted"))
+        reason = next(iter(failures.values()), "nothing could be predicted")
+        return Trial(candidate, FAILED, seconds=tuple(seconds), error=reason)
     return Trial(
         candidate,
         OK,
@@ -146,6 +143,28 @@ def _evaluate(work: Work, seconds: list[float]) -> Trial:
     )
 
 
+def _of_fold(work: Work, fold: Fold, given: Fitted | None, start: Start | None) -> tuple[Outcome, np.ndarray]:
+    """What was fitted on a fold and its values; given: fitted elsewhere.
+
+    Where items must not depend on each other (`most_guilty` None), a fold for which all fail has no values, as it has
+    none for an item that fails among others.
+    """
+    evaluation, params = work.evaluation, work.candidate.params
+    most, outcome = evaluation.most_guilty, Outcome(given, np.arange(len(fold.inputs)), {})
+    try:
+        if given is None:
+            outcome = fit_guarded(work.learner, fold.train, params, evaluation.context, start, most)
+        elif fold.train.separable:
+            outcome = borrowed(work.learner, given, fold.train, params, evaluation.context)
+        values, lost = _predicted(outcome, fold, evaluation)
+    except Exception as error:
+        if most is not None or isinstance(error, DeadlineExceeded):
+            raise
+        lost = dict.fromkeys(range(len(fold.items)), describe(error))
+        values = np.full((len(fold.truth), len(evaluation.context.outputs)), np.nan)
+    return replace(outcome, failures={**outcome.failures, **lost}), values
+
+
 def refit(work: Refit) -> tuple[Outcome | None, str]:
     """Fit a member on all data; (None, reason) when it failed or time was over."""
     try:
@@ -156,12 +175,9 @@ def refit(work: Refit) -> tuple[Outcome | None, str]:
 
 
 def borrowed(learner: Learner, shared: Fitted, data: Dataset, params: Params, context: FitContext) -> Outcome:
-    """`shared`, which learned from other groups, for those of `data` with too few values for a fit of their own.
-
-    Whether a group has enough depends on its own values alone; one that cannot be fitted, or not in time, borrows too.
-    """
+    """`shared`, which learned from others, for the groups of `data` with too few values for a fit of their own. Whether a group has enough depends on its own values alone; one that cannot be fitted, or not in time, borrows too."""
     everyone = np.arange(len(data))
-    if not data.separable or data.size < ENOUGH_VALUES:
+    if data.size < ENOUGH_VALUES:
         return Outcome(shared, everyone, {})
     parts: list[tuple[np.ndarray, Fitted]] = []
     for group in range(data.n_groups):
@@ -330,12 +346,26 @@ def _predicted_apart(
     return values, lost
 
 
-def _start(learner: Learner, outcome: Outcome, items: np.ndarray) -> Start | None:
-    """What a later cutoff can start from; items: positions in the whole dataset of the fold's items."""
-    if not isinstance(learner, Refittable) or outcome.fitted is None or outcome.items is None:
+def _start(learner: Learner, outcome: Outcome, items: np.ndarray, earlier: Start | None) -> Start | None:
+    """What a later cutoff can start from, for items that took no part in the fold the start that they had.
+
+    items: positions in the whole dataset of the fold's items.
+    """
+    if not isinstance(learner, Refittable):
         return None
-    usable = np.array([item not in outcome.failures for item in outcome.items], dtype=bool)
-    return Start(outcome.fitted, {int(items[i]): k for k, i in enumerate(outcome.items) if usable[k]})
+    new = None
+    if outcome.fitted is not None and outcome.items is not None:
+        usable = [(k, int(items[i])) for k, i in enumerate(outcome.items) if i not in outcome.failures]
+        new = Start(outcome.fitted, {item: k for k, item in usable})
+    there = set(items.tolist())
+    absent = [] if earlier is None else [item for item in earlier.where if item not in there]
+    if not absent:
+        return new
+    kept = earlier.fitted.take(np.array([earlier.where[item] for item in absent]))
+    if new is None:
+        return Start(kept, {item: k for k, item in enumerate(absent)})
+    first = len(new.fitted.status)
+    return Start(new.fitted.stack([kept]), {**new.where, **{item: first + k for k, item in enumerate(absent)}})
 
 
 def _warm_fit(learner: Learner, data: Dataset, params: Params, context: FitContext, start: Start) -> Fitted:

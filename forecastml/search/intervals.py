@@ -218,14 +218,15 @@ def out_of_fold_quantiles(
 ) -> np.ndarray:
     """Quantiles for every fold from the residuals of the other folds: (items, folds, steps, levels).
 
-    mean, cube: (items, folds, steps); in_sample: (items, folds); shared: what items have in common where that is known,
-    else the window with which it is learned from them. With one fold its own residuals have to do.
+    mean, cube: (items, folds, steps); in_sample: (items, folds); shared: the pool, so that an item depends on itself
+    alone, or how many neighbouring steps share a profile in one that is fitted to these items. With one fold its own
+    residuals have to do, unless there is a pool.
     """
     result = np.full((*cube.shape, len(levels)), np.nan)
-    folds = cube.shape[1]
+    folds, given = cube.shape[1], isinstance(shared, Pool)
     for fold in range(folds):
-        rest = np.arange(folds) != fold if folds > 1 else np.arange(folds) == fold
-        pool = shared if isinstance(shared, Pool) else fit_pool(cube[:, rest], in_sample[:, rest], shared)
+        rest = np.arange(folds) != fold if folds > 1 or given else np.arange(folds) == fold
+        pool = shared if given else fit_pool(cube[:, rest], in_sample[:, rest], shared)
         scale = item_scale(cube[:, rest], in_sample[:, fold], pool.profile, pool.ratio)
         result[:, fold] = Conformal(pool, scale, cube[:, rest]).quantiles(mean[:, fold], levels)
     return result

@@ -13,7 +13,7 @@ from forecastml.budget import Budget, Deadline
 from forecastml.errors import DeadlineExceeded, LearnerError
 from forecastml.protocols import Candidate, Combination, Executor, Learner, Refittable, Strategy
 from forecastml.search.child import call_in_child
-from forecastml.search.combination import combined_outcome, combined_trial, of_what_is_there
+from forecastml.search.combination import both_outcomes, combined_outcome, combined_trial, of_what_is_there
 from forecastml.search.evaluate import Evaluation, Outcome, Refit, Work, describe, evaluate, refit, with_deadline
 from forecastml.search.trial import FAILED, INTERRUPT, OK, SKIPPED, TIMED_OUT, Trial, usable
 
@@ -128,14 +128,24 @@ def refit_all(
 
 
 def _member(work: Refit, done: Mapping[str, tuple[Outcome | None, str]]) -> tuple[Outcome | None, str]:
-    """The result of a member from what was fitted; a combination that lacks a part is fitted by itself."""
+    """The result of a member from what was fitted; items that lack a part of a combination are fitted by themselves."""
     lacking = [part.candidate.name for part in work.parts or (work,) if part.candidate.name not in done]
     if lacking:
         return None, INTERRUPT
     if not work.parts:
         return done[work.candidate.name]
     outcome = combined_outcome(work, {name: outcome for name, (outcome, _) in done.items()})
-    return (outcome, "") if outcome else _TimedRefit()(work)
+    if outcome is None:
+        return _TimedRefit()(work)
+    rest = np.setdiff1d(np.arange(len(work.data)), outcome.items)
+    if not len(rest):
+        return outcome, ""
+    start = None if work.start is None else work.start.on(rest)
+    apart, reason = _TimedRefit()(replace(work, data=work.data.select(rest), start=start))
+    if apart is None:
+        return replace(outcome, failures={**outcome.failures, **dict.fromkeys(rest.tolist(), reason)}), ""
+    failures = {int(rest[item]): reason for item, reason in apart.failures.items()}
+    return both_outcomes(outcome, replace(apart, items=rest[apart.items], failures=failures)), ""
 
 
 @dataclass(frozen=True)
