@@ -175,7 +175,7 @@ def refit(work: Refit) -> tuple[Outcome | None, str]:
 
 
 def borrowed(learner: Learner, shared: Fitted, data: Dataset, params: Params, context: FitContext) -> Outcome:
-    """`shared`, which learned from others, for groups of `data` with too few values for a fit of their own; that depends
+    """`shared`, which learned from others, for groups of `data` with too few values for a fit of their own; it depends
     on a group's own values alone. One that cannot be fitted, or not in time, borrows too."""
     everyone = np.arange(len(data))
     if data.size < ENOUGH_VALUES:
