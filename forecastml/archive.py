@@ -101,8 +101,10 @@ def unpacked(content: bytes, where: str) -> dict[str, bytes]:
             raise CorruptModelError(f"{where}: {name} is compressed, which none of ours is")
         try:
             return archive.read(name)
-        except (KeyError, *_DAMAGE) as error:
-            raise OSError(0, f"not in the archive: {error}") from error
+        except KeyError:
+            raise OSError(0, "not in the archive") from None
+        except (OSError, *_DAMAGE) as error:
+            raise CorruptModelError(f"{where}: {name} was altered or damaged after saving ({error})") from error
 
     return verified(where, read)
 

@@ -121,6 +121,8 @@ def test_a_group_under_a_prior_depends_on_its_own_rows_alone():
     pd.testing.assert_frame_equal(both.take([0]).predict(north), both.predict(north))
     joined = alone.stack([fm.fit(table[table["clinic"] == "south"], task, "balanced", prior)])
     pd.testing.assert_frame_equal(joined.predict(table), both.predict(table))
+    with pytest.raises(ConfigError, match="group north is in more than one"):
+        alone.stack([both])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 
 import forecastml as fm
+from forecastml.archive import unpacked
 from forecastml.errors import ConfigError, CorruptModelError, ModelFormatError, NewerFormatError
+from forecastml.storage import pack, unpack
 from tests.tables import daily_with_price, monthly
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -36,6 +38,26 @@ def test_a_loaded_model_is_equal(model, saved):
     assert loaded.status().equals(model.status())
     assert loaded.findings == model.findings
     assert loaded.task == model.task
+
+
+def test_an_archive_holds_what_a_folder_holds(model, saved):
+    _, future = daily_with_price()
+    content = pack(model)
+    on_disk = {path.name: path.read_bytes() for path in saved.iterdir() if path.name != "manifest.json"}
+    assert unpacked(content, "here") == on_disk
+    assert pack(unpack(content)) == content == pack(fm.load(saved))
+    assert unpack(content).forecast(future).equals(model.forecast(future))
+    assert unpack(content).groups().equals(fm.load(saved).groups())
+
+
+def test_an_archive_that_was_damaged_is_named(model):
+    content = pack(model)
+    hurt = content.replace(b"seasons", b"reasons", 1)
+    assert hurt != content
+    with pytest.raises(CorruptModelError, match=r"shard 7: member_0\.json was altered or damaged"):
+        unpack(hurt, "shard 7")
+    with pytest.raises(CorruptModelError, match="shard 7: the archive cannot be read"):
+        unpack(content[:-30], "shard 7")
 
 
 def test_saving_again_replaces_the_model(model, saved):
