@@ -100,15 +100,18 @@ def test_poison_groups_end_with_their_reason_and_cost_the_others_nothing(tmp_pat
 DRIVER = """
     import sys
     import forecastml as fm
+    from many_models import fork_server
     from many_models.errors import StoreError
     from many_models.runner import resume, run
     from many_models.settings import Settings
     from many_models.store import Store, is_store
     from tests.many_models.test_faults import GOOD, TASK, table
 
+    # What these learners need, so that a server is there soon: it is begun again and again.
+    fork_server.PRELOAD = ("many_models.job", "forecastml.preparation", "forecastml.learners.theta")
     path = sys.argv[1]
     settings = Settings(workers=2, batch_groups=3)
-    names = [f"{name} of {k}" for name in GOOD for k in range(3)]
+    names = [f"{name} of {k}" for name in GOOD for k in range(2)]
     begun = is_store(path)
     if begun:
         with Store.open(path) as store:
@@ -139,6 +142,13 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_been(tmp_pa
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     killed_again_and_again(tmp_path, random.Random(seed), kills=20)
+
+
+@pytest.mark.slow
+def test_a_long_run_of_killed_drivers(tmp_path):
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    killed_again_and_again(tmp_path, random.Random(seed), kills=150)
 
 
 def killed_again_and_again(folder, dice, kills):
