@@ -260,7 +260,9 @@ def test_a_count_of_nothing_is_refused_by_the_command(tmp_path, capsys, option):
 def test_every_package_folder_is_installed():
     """A package that pyproject.toml forgets would work from the source tree and break once installed."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "forecastml").rglob("*.py")}
+    folders = {
+        path.parent.relative_to(ROOT) for name in ("forecastml", "many_models") for path in (ROOT / name).rglob("*.py")
+    }
     expected = {".".join(folder.parts) for folder in folders} | {"forecastml.datasets"}
     assert set(settings["packages"]) == expected
     assert settings["package-dir"]["forecastml.datasets"] == "datasets"
