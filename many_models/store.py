@@ -88,6 +88,9 @@ class Store:
             lease = undo.enter_context(contextlib.closing(Lease.acquire(root, wait, take_over)))
             store = cls(root, Ledger.open(root, lease), lease)
             undo.pop_all()
+        with contextlib.suppress(OSError):
+            # What drivers were writing when they were killed.
+            files.sweep(root)
         return store
 
     def close(self) -> None:

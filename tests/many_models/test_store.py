@@ -83,6 +83,16 @@ def test_a_store_keeps_its_place_when_the_driver_moves(tmp_path, monkeypatch):
     assert Store.open(tmp_path / "store").get("job") == b"{}"
 
 
+def test_who_opens_a_store_for_writing_sweeps_what_a_killed_driver_was_writing(store):
+    store.close()
+    part = store.root / "tmp" / "ab.part"
+    part.write_bytes(b"half of it")
+    Store.open(store.root).close()
+    assert part.exists(), "a reader changes nothing"
+    Store.open(store.root, write=True).close()
+    assert not part.exists()
+
+
 def test_documents_are_kept_and_replaced(store):
     store.put("../job", b"one")
     store.put("../job", b"two")
