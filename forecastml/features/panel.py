@@ -1,163 +1,214 @@
 """Features of the points of a panel, declared as data; their names follow from the declaration.
 
-A feature of a point reads only what is known when the point's predecessor is the origin: earlier values of the target
-(predicted ones, when a forecast goes on from itself), the calendar, known covariates at the point, past covariates a
-horizon earlier, and what is constant per series. All features are float32, NaN where there is nothing to tell.
+A set is a tuple of declarations of three roles (see the modules of this package): "history" tells what was known at
+the origin, "slot" the same place of earlier seasons as far as it was known, and "point" the date and known facts. No
+feature reads a target after the origin. All features are told as float32, NaN where there is nothing to tell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 
 from forecastml.data.calendar import calendar_fields, local_days
 from forecastml.data.panel import Panel
+from forecastml.features.covariates import Key, Known, KnownChange, KnownSeasonChange, Past, Static, Steps
+from forecastml.features.history_features import Lags, Windows
 from forecastml.features.holidays import holiday_codes
-from forecastml.kernels.lags import lagged, trailing
-
-#: Calendar fields that are used: not the year, which has no repetition to learn from, and none told twice.
-CALENDAR = ("quarter", "month", "day", "wday", "yday", "week", "hour", "minute", "second")
-
-#: Those among them that a linear learner sees as one column per value.
-NOMINAL = ("quarter", "month", "wday", "hour", "minute", "second")
+from forecastml.features.points import Points
+from forecastml.features.slots import SeasonLags, SeasonWindow
 
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """What is told about a point.
+    """What is told about a point: declarations, in the order of their columns."""
 
-    lags: earlier values; windows: mean, smallest and largest of so many values before; slots: place in a season of so
-    many steps; calendar: fields of the date; holidays: places whose holidays count (see `features.holidays`), told as
-    the name and as whether there is one; known, past, static: covariates by column; past_lag: steps by which past
-    covariates are delayed; categorical: columns among the covariates that hold codes.
-    """
+    features: tuple[Any, ...] = ()
 
-    lags: tuple[int, ...] = (1,)
-    windows: tuple[int, ...] = ()
-    slots: tuple[int, ...] = ()
-    calendar: tuple[str, ...] = ()
-    holidays: tuple[str, ...] = ()
-    known: tuple[str, ...] = ()
-    past: tuple[str, ...] = ()
-    static: tuple[str, ...] = ()
-    past_lag: int = 1
-    categorical: tuple[str, ...] = ()
-
-    @classmethod
-    def automatic(
-        cls, panel: Panel, seasons: tuple[int, ...], horizon: int, holidays: tuple[str, ...] = ()
-    ) -> FeatureSet:
-        """A set that suits the seasons and the length of the series.
-
-        Lags: the first max(m, 8) up to 24, around one and two seasons, around the second season; none that no series
-        is long enough for. Windows of four values, one and two seasons, and the second season. Holidays for daily and
-        finer data.
-        """
-        longest = int(panel.lengths.max(initial=1))
-        season, second = (*seasons, 1, 1)[:2]
-        near = range(1, min(max(season, 8), 24) + 1)
-        around = (season - 1, season, season + 1, 2 * season - 1, 2 * season, second - 1, second, second + 1)
-        lags = sorted({lag for lag in (*near, *around) if 1 <= lag < max(longest, 2)})
-        windows = sorted({size for size in (4, season, 2 * season, second) if 1 < size < max(longest, 2)})
-        fields = calendar_fields(panel.start[:1], panel.frequency, panel.tz)
-        return cls(
-            lags=tuple(lags),
-            windows=tuple(windows),
-            slots=tuple(m for m in seasons if not fields and m > 1),
-            calendar=tuple(name for name in CALENDAR if name in fields),
-            holidays=holidays if local_days(panel.start[:1], panel.frequency) is not None else (),
-            known=panel.schema.known,
-            past=panel.schema.past,
-            static=panel.schema.static,
-            past_lag=horizon,
-            categorical=tuple(panel.categories),
-        )
-
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
-        """The features in the order of their columns, those that follow the target first."""
-        windows = (f"{kind}_window{size}" for size in self.windows for kind in ("mean", "min", "max"))
-        past = (f"{column}_lag{self.past_lag}" for column in self.past)
-        return (
-            *(f"lag{lag}" for lag in self.lags),
-            *windows,
-            *self.calendar,
-            *(f"season{m}" for m in self.slots),
-            *(("is_holiday", "holiday") if self.holidays else ()),
-            *self.known,
-            *past,
-            *self.static,
-        )
+        """The engineered features in the order of their columns."""
+        return tuple(name for feature in self.features for name in feature.names)
+
+    @cached_property
+    def units(self) -> tuple[str, ...]:
+        """How each is brought to the series' own scale: "level", "spread" or "number"."""
+        return tuple(unit for feature in self.features for unit in _units(feature))
 
     @property
     def categorical_columns(self) -> tuple[int, ...]:
         """Positions of the features that are codes."""
-        first = len(self.names) - len(self.known) - len(self.past) - len(self.static)
-        columns = (*self.known, *self.past, *self.static)
-        codes = tuple(first + i for i, column in enumerate(columns) if column in self.categorical)
-        return (first - 1, *codes) if self.holidays else codes
+        return self._positions("categorical")
 
     @property
     def nominal_columns(self) -> tuple[int, ...]:
         """Positions of the features whose numbers name something that repeats: codes, slots, and fields of the date."""
-        dated = [
-            i for i, name in enumerate(self.names) if name in NOMINAL or name in map("season{}".format, self.slots)
-        ]
-        return (*dated, *self.categorical_columns)
+        return self._positions("nominal")
 
-    @property
+    @cached_property
     def depth(self) -> int:
-        """How many rows of history before a point are read."""
-        return max((*self.lags, *self.windows, self.past_lag if self.past else 1))
+        """How many rows of history before the origin are read."""
+        return max((getattr(feature, "depth", 1) for feature in self.features), default=1)
 
-    def of_target(
-        self, values: np.ndarray, rows: np.ndarray, first: np.ndarray, unit: tuple[np.ndarray, np.ndarray]
-    ) -> list[np.ndarray]:
-        """The features that follow the target at some points (see `kernels.lags`), each (points,).
-
-        unit: base and 1 / scale of each point; a feature is told as (value - base) / scale.
-        """
-        base, inverse = unit
-        found = [lagged(values, rows, first, lag) for lag in self.lags]
-        for window in trailing(values, rows, first, self.windows).values():
-            found += window
-        return [((value - base) * inverse).astype(np.float32) for value in found]
-
-    def of_circumstances(self, panel: Panel, series: np.ndarray, position: np.ndarray) -> list[np.ndarray]:
-        """The other features, at `position` (from 0) of each series, each (points,); may lie after the end."""
-        step = panel.frequency.step
-        ordinals, where = np.unique(panel.start[series] + step * position, return_inverse=True)
-        fields = calendar_fields(ordinals, panel.frequency, panel.tz)
-        dates = [*(fields[name] for name in self.calendar), *(ordinals // step % m for m in self.slots)]
-        if self.holidays:
-            codes = holiday_codes(self.holidays, local_days(ordinals, panel.frequency, panel.tz))
-            dates += [~np.isnan(codes), codes]
-        row, delayed = panel.known_begin[series] + position, position - self.past_lag
-        known = _columns(panel.known, row, row < panel.known_end[series])
-        there = (delayed >= 0) & (delayed < panel.lengths[series])
-        past = _columns(panel.past, panel.begin[series] + delayed, there)
-        covariates = [*known, *past, *panel.static[series].T]
-        for column in self.categorical_columns[1 if self.holidays else 0 :]:
-            # A code below 0 stands for a category that was not seen: nothing is known then.
-            place = column - len(self.names)
-            covariates[place] = np.where(covariates[place] < 0, np.nan, covariates[place])
-        return [value.astype(np.float32) for value in (*(date[where] for date in dates), *covariates)]
+    def of_role(self, role: str) -> list[tuple[int, Any]]:
+        """First column and declaration of each feature of this role."""
+        found, first = [], 0
+        for feature in self.features:
+            if feature.role == role:
+                found.append((first, feature))
+            first += len(feature.names)
+        return found
 
     def to_json(self) -> dict[str, Any]:
-        """All fields as JSON values."""
-        return asdict(self)
+        """The declarations as JSON values."""
+        return {"features": [{"kind": feature.kind, **asdict(feature)} for feature in self.features]}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> FeatureSet:
-        """The inverse of `to_json`."""
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        """The inverse of `to_json`; also of sets as they were written before features were declared one by one."""
+        if "features" not in values:
+            return _before_declarations(values)
+        return cls(tuple(_declared(told) for told in values["features"]))
+
+    def _positions(self, kind: str) -> tuple[int, ...]:
+        found, first = [], 0
+        for feature in self.features:
+            wanted = getattr(feature, kind, ())
+            found += [first + i for i, name in enumerate(feature.names) if name in wanted]
+            first += len(feature.names)
+        return tuple(found)
 
 
-def _columns(table: np.ndarray, rows: np.ndarray, there: np.ndarray) -> list[np.ndarray]:
-    """The columns of `table` at `rows`, NaN where the row is not there."""
-    found = np.full((len(rows), table.shape[1]), np.nan)
-    found[there] = table[rows[there]]
-    return list(found.T)
+def _units(feature: Any) -> tuple[str, ...]:
+    return getattr(feature, "units", None) or ("number",) * len(feature.names)
+
+
+#: Fields that name something that repeats.
+NOMINAL = ("quarter", "month", "wday", "hour", "minute", "second")
+CALENDAR = ("quarter", "month", "day", "wday", "yday", "week", "hour", "minute", "second")
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """Fields of the date."""
+
+    fields: tuple[str, ...]
+    kind: ClassVar[str] = "calendar"
+    role: ClassVar[str] = "point"
+    categorical: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The fields."""
+        return self.fields
+
+    @property
+    def nominal(self) -> tuple[str, ...]:
+        """Those that repeat."""
+        return tuple(name for name in self.fields if name in NOMINAL)
+
+    def columns(self, panel: Panel, points: Points) -> list[np.ndarray]:
+        """One per field."""
+        step = panel.frequency.step
+        ordinals, where = np.unique(panel.start[points.series] + step * points.position, return_inverse=True)
+        fields = calendar_fields(ordinals, panel.frequency, panel.tz)
+        return [fields[name][where] for name in self.fields]
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Place in a season of so many steps."""
+
+    seasons: tuple[int, ...]
+    kind: ClassVar[str] = "slots"
+    role: ClassVar[str] = "point"
+    categorical: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """season24, ..."""
+        return tuple(f"season{m}" for m in self.seasons)
+
+    @property
+    def nominal(self) -> tuple[str, ...]:
+        """All."""
+        return self.names
+
+    def columns(self, panel: Panel, points: Points) -> list[np.ndarray]:
+        """One per season."""
+        place = panel.start[points.series] // panel.frequency.step + points.position
+        return [(place % m).astype(np.float64) for m in self.seasons]
+
+
+@dataclass(frozen=True)
+class HolidayCode:
+    """Whether there is a holiday, and its name as a code."""
+
+    places: tuple[str, ...]
+    kind: ClassVar[str] = "holiday_code"
+    role: ClassVar[str] = "point"
+    names: ClassVar[tuple[str, ...]] = ("is_holiday", "holiday")
+    categorical: ClassVar[tuple[str, ...]] = ("holiday",)
+    nominal: ClassVar[tuple[str, ...]] = ("holiday",)
+
+    def columns(self, panel: Panel, points: Points) -> list[np.ndarray]:
+        """Two."""
+        ordinals, where = np.unique(
+            panel.start[points.series] + panel.frequency.step * points.position, return_inverse=True
+        )
+        codes = holiday_codes(self.places, local_days(ordinals, panel.frequency, panel.tz))
+        return [(~np.isnan(codes)).astype(np.float64)[where], codes[where]]
+
+
+KINDS = {
+    feature.kind: feature
+    for feature in (
+        Lags,
+        Windows,
+        SeasonLags,
+        SeasonWindow,
+        Steps,
+        Calendar,
+        Slots,
+        HolidayCode,
+        Known,
+        KnownChange,
+        KnownSeasonChange,
+        Past,
+        Static,
+        Key,
+    )
+}
+
+
+def _declared(told: Mapping[str, Any]) -> Any:
+    values = {name: _frozen(value) for name, value in told.items() if name != "kind"}
+    return KINDS[told["kind"]](**values)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(part) for part in value) if isinstance(value, list | tuple) else value
+
+
+def _before_declarations(values: Mapping[str, Any]) -> FeatureSet:
+    told = {name: _frozen(value) for name, value in values.items()}
+    codes = told["categorical"]
+
+    def coded(columns: Sequence[str]) -> tuple[str, ...]:
+        return tuple(column for column in columns if column in codes)
+
+    parts = [
+        Lags(told["lags"]),
+        Windows(told["windows"]),
+        Calendar(told["calendar"]),
+        Slots(told["slots"]),
+        HolidayCode(told["holidays"]) if told["holidays"] else None,
+        Known(told["known"], coded(told["known"])),
+        Past(told["past"], coded(told["past"]), (told["past_lag"],)),
+        Static(told["static"], coded(told["static"])),
+    ]
+    return FeatureSet(tuple(part for part in parts if part is not None and part.names))

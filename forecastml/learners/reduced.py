@@ -1,0 +1,256 @@
+"""Series as rows of a table and back: one regression that learns what lies ahead of an origin from features of it.
+
+Recursive: it learns the next value, and a forecast is made step by step; what was predicted is the history of the next
+step. Direct: it learns every step of the horizon from what was known at the origin, with the step as a feature; each
+known value is told from several origins, as many as the limit of rows allows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from forecastml.data.panel import Panel, extent, ragged_rows
+from forecastml.features.history import History
+from forecastml.features.panel import FeatureSet
+from forecastml.features.points import Points
+from forecastml.features.target import TargetTransform
+from forecastml.kernels.lags import filled_forward, lagged
+from forecastml.learners.rows import TableModel, TrainingTable
+from forecastml.learners.state import OK
+
+#: Seasons (and at least so many values) from which the scale of a series is taken.
+SCALE_SEASONS, SCALE_VALUES = 4, 24
+#: Values of history, all series together, that a forecast holds at a time.
+CHUNK = 1 << 22
+NO_VALUES = "no recent values"
+
+
+@dataclass(frozen=True, eq=False)
+class ReducedModel:
+    """How series become rows, and the regression on them.
+
+    steps: the horizon of a direct model, 0 for a recursive one; table: None when no series ever changed; the forecast
+    is then the base of the transform.
+    """
+
+    features: FeatureSet
+    transform: TargetTransform
+    table: TableModel | None
+    steps: int = 0
+
+    @cached_property
+    def lookback(self) -> int:
+        """Values of history that a forecast reads."""
+        season = self.transform.season
+        return max(self.features.depth, self.transform.depth, SCALE_SEASONS * season + 1, SCALE_VALUES)
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays and JSON values."""
+        arrays, table = ({}, None) if self.table is None else self.table.state()
+        told = {"features": self.features.to_json(), "transform": asdict(self.transform), "steps": self.steps}
+        return arrays, {**told, "table": table}
+
+    def status(self, panel: Panel) -> tuple[str, ...]:
+        """Per series "ok" or why there is no forecast."""
+        largest = extent(panel.last(self.lookback))[1]
+        return tuple(np.where(np.isnan(largest), NO_VALUES, OK).tolist())
+
+    def predict(self, inputs: Panel, horizon: int) -> np.ndarray:
+        """Point forecasts (series, horizon); NaN for series without values."""
+        size = max(1, CHUNK // (self.lookback + horizon))
+        if len(inputs) > size:
+            parts = [np.arange(a, min(a + size, len(inputs))) for a in range(0, len(inputs), size)]
+            return np.concatenate([self.predict(inputs.select(part), horizon) for part in parts])
+        result = np.empty((len(inputs), horizon))
+        ahead = _Ahead.of(self, inputs, horizon)
+        for steps, base, told in ahead.rows():
+            values = base if self.table is None or told is None else base + ahead.scale_of(steps) * self._table(told)
+            ahead.take(steps, values)
+            result[:, steps] = self.transform.backward(values).reshape(len(inputs), -1)
+        return result
+
+    def _table(self, x: np.ndarray) -> np.ndarray:
+        return self.table.predict(x)
+
+
+@dataclass(frozen=True, eq=False)
+class _Ahead:
+    """A forecast on its way: time first, the history of every series, then room for what lies ahead."""
+
+    model: ReducedModel
+    tail: Panel
+    values: np.ndarray
+    scale: np.ndarray
+    horizon: int
+
+    @classmethod
+    def of(cls, model: ReducedModel, inputs: Panel, horizon: int) -> _Ahead:
+        tail = _filled(inputs.last(model.lookback), model.transform)
+        values = np.full((model.lookback + horizon, len(tail)), np.nan)
+        rows, series = _places(tail)
+        values[rows - tail.lengths[series] + model.lookback, series] = tail.target
+        return cls(model, tail, values, model.transform.scales(tail), horizon)
+
+    def rows(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray | None]]:
+        """Steps (from 0) that are told at a time, the base of their points, and the features: series-major."""
+        n, model = len(self.tail), self.model
+        every = np.arange(n)
+        if model.steps:
+            points = self._points(np.repeat(every, self.horizon), np.tile(np.arange(1, self.horizon + 1), n))
+            yield slice(0, self.horizon), *self._told(points, 0, self._fixed(points))
+            return
+        points = self._points(np.tile(every, self.horizon), np.repeat(np.arange(1, self.horizon + 1), n))
+        fixed = self._fixed(replace(points, step=np.ones(len(points), np.int64)))
+        for step in range(self.horizon):
+            part = slice(step * n, (step + 1) * n)
+            here = Points(every, points.position[part], np.ones(n, np.int64))
+            yield slice(step, step + 1), *self._told(here, step, fixed[part])
+
+    def scale_of(self, steps: slice) -> np.ndarray:
+        return np.repeat(self.scale, steps.stop - steps.start)
+
+    def take(self, steps: slice, values: np.ndarray) -> None:
+        """What was predicted is known from now on."""
+        first = self.model.lookback
+        self.values[first + steps.start : first + steps.stop] = values.reshape(len(self.tail), -1).T
+
+    def _points(self, series: np.ndarray, step: np.ndarray) -> Points:
+        return Points(series, self.tail.lengths[series] + step - 1, step)
+
+    def _fixed(self, points: Points) -> np.ndarray:
+        x = np.full((len(points), len(self.model.features.names)), np.nan, dtype=np.float32)
+        for first, feature in self.model.features.of_role("point"):
+            for k, column in enumerate(feature.columns(self.tail, points)):
+                x[:, first + k] = column
+        return x
+
+    def _told(self, points: Points, done: int, fixed: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        model, origin = self.model, self.model.lookback + done
+        history = History(self.values[: origin + 1])
+        row = origin + points.step - 1
+
+        def before(back: np.ndarray) -> np.ndarray:
+            source = row - back
+            return np.where(source >= 0, self.values[np.maximum(source, 0), points.series], np.nan)
+
+        levels = [level[-1][points.series] for level in model.transform.levels(history.last(model.transform.depth))]
+        base = model.transform.base(levels, before, points)
+        if model.table is None or not len(points):
+            return base, None
+        unit = base, _inverse(self.scale)[points.series]
+        for first, feature in model.features.of_role("history"):
+            for k, column in enumerate(feature.columns(history.last(feature.depth))):
+                fixed[:, first + k] = _in_units(column[-1][points.series], feature.units[k], *unit)
+        _fill_slots(fixed, model.features, before, points, unit)
+        return base, fixed
+
+
+def training_table(panel: Panel, model: ReducedModel, most_rows: int) -> TrainingTable:
+    """One row or more per known value that has a base, of series that changed of late."""
+    raw = capped(panel, most_rows).compact()
+    filled = _filled(raw, model.transform)
+    scale = model.transform.scales(_filled(raw.last(model.lookback), model.transform))
+    position, series = _places(raw)
+    weight = np.ones(len(position)) if raw.weight is None else raw.weight
+    target = model.transform.forward(raw.target)
+    use = np.flatnonzero(~np.isnan(target) & (scale[series] > 0) & (weight > 0))
+    rows, step = _told_from(use, position, model.steps, most_rows)
+    history = History(filled.target, position)
+    points = Points(series[rows], position[rows], step)
+    anchor, first = rows - step + 1, rows - points.position
+
+    def before(back: np.ndarray) -> np.ndarray:
+        return lagged(filled.target, rows, first, back)
+
+    base = model.transform.base([level[anchor] for level in model.transform.levels(history)], before, points)
+    there = np.flatnonzero(~np.isnan(base))
+    if len(there) < len(rows):
+        rows, step, base, anchor, first = rows[there], step[there], base[there], anchor[there], first[there]
+        points = Points(series[rows], position[rows], step)
+    unit = base, _inverse(scale)[points.series]
+    x = np.full((len(rows), len(model.features.names)), np.nan, dtype=np.float32)
+    for begin, feature in model.features.of_role("history"):
+        for k, column in enumerate(feature.columns(history)):
+            x[:, begin + k] = _in_units(column[anchor], feature.units[k], *unit)
+    for begin, feature in model.features.of_role("point"):
+        for k, column in enumerate(feature.columns(raw, points)):
+            x[:, begin + k] = column
+    _fill_slots(x, model.features, before, points, unit)
+    y = (target[rows] - base) * unit[1]
+    order = _canonical_order(points.series, np.column_stack([x, y, weight[rows]]))
+    weighted = None if raw.weight is None else weight[rows][order]
+    columns = (model.features.categorical_columns, model.features.nominal_columns)
+    return TrainingTable(x[order], y[order], weighted, model.features.names, *columns)
+
+
+def _told_from(use: np.ndarray, position: np.ndarray, steps: int, most_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to tell about, ascending, and the step from which each is told; each row from as many as there is room."""
+    if not steps:
+        return use, np.ones(len(use), np.int64)
+    copies = int(np.clip(most_rows // max(len(use), 1), 1, steps))
+    parts = [1 + (position[use] * STRIDE + k * steps // copies) % steps for k in range(copies)]
+    rows, step = np.tile(use, copies), np.concatenate(parts)
+    order = np.argsort(rows, kind="stable")
+    rows, step = rows[order], step[order]
+    inside = position[rows] >= step
+    return rows[inside], step[inside]
+
+
+#: A prime, so that neighbouring rows are told from different steps.
+STRIDE = 7919
+
+
+def _fill_slots(
+    x: np.ndarray, features: FeatureSet, before: Any, points: Points, unit: tuple[np.ndarray, np.ndarray]
+) -> None:
+    for first, feature in features.of_role("slot"):
+        for k, column in enumerate(feature.columns(before, points)):
+            x[:, first + k] = _in_units(column, feature.units[k], *unit)
+
+
+def _in_units(values: np.ndarray, unit: str, base: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+    if unit == "level":
+        return (values - base) * inverse
+    return values * inverse if unit == "spread" else values
+
+
+def _places(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
+    """Row in its series, and series, of every value of a compact panel: int64 (values,) each."""
+    series = np.repeat(np.arange(len(panel)), panel.lengths)
+    return np.arange(len(series)) - panel.begin[series], series
+
+
+def _canonical_order(series: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Rows ordered by the content of their series, so that neither the order nor names of series matter."""
+    bounds = np.flatnonzero(np.diff(series, prepend=-1, append=-1))
+    digests = [hashlib.blake2b(table[a:b].tobytes(), digest_size=16).digest() for a, b in pairwise(bounds)]
+    order = np.array(sorted(range(len(digests)), key=digests.__getitem__), dtype=np.int64)
+    return ragged_rows(bounds[:-1][order], bounds[1:][order])
+
+
+def capped(panel: Panel, most_rows: int) -> Panel:
+    """The most recent values of every series, as many as the limit allows."""
+    lengths = np.sort(panel.lengths)
+    if lengths.sum() <= most_rows:
+        return panel
+    shorter = np.cumsum(lengths) - lengths
+    room = (most_rows - shorter) // np.arange(len(lengths), 0, -1)
+    return panel.last(max(1, int(room[np.argmax(room < lengths)])))
+
+
+def _filled(panel: Panel, transform: TargetTransform) -> Panel:
+    """A compact copy after the power, missing values filled forward."""
+    panel = panel.compact()
+    return replace(panel, target=filled_forward(transform.forward(panel.target), panel.begin, panel.end))
+
+
+def _inverse(scale: np.ndarray) -> np.ndarray:
+    """1 / scale; 0 for series that never changed, whose forecast is their base."""
+    return np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
