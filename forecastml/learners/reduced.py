@@ -30,6 +30,8 @@ SCALE_SEASONS, SCALE_VALUES = 4, 24
 #: Values of history, all series together, that a forecast holds at a time.
 CHUNK = 1 << 22
 NO_VALUES = "no recent values"
+#: Parts that sum to less than this share of their sizes cancel out; the distance that a slope is measured over.
+CANCELLED, SMALL = 1e-6, 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,16 +102,23 @@ class ReducedModel:
                 told[:, steps, -1] = self.transform.backward(base).reshape(n, width)
                 if x is not None:
                     added = result[:, steps] - told[:, steps, -1]
-                    told[:, steps] += _shared_out(self.table.contributions(x).reshape(n, width, -1), added)
+                    small = base + SMALL * np.repeat(ahead.scale, width)
+                    slope = (self.transform.backward(small).reshape(n, width) - told[:, steps, -1]) / SMALL
+                    told[:, steps] += _shared_out(self.table.contributions(x).reshape(n, width, -1), added, slope)
         return result
 
 
-def _shared_out(parts: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """`parts` (series, steps, features + 1) in units in which they sum to `total` (series, steps)."""
-    whole = parts.sum(axis=2)
-    factor = np.divide(total, whole, out=np.zeros_like(total), where=whole != 0)
+def _shared_out(parts: np.ndarray, total: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """`parts` (series, steps, features + 1) in units in which they sum to `total` (series, steps); slope: how much
+    `total` grows with a very small part."""
+    whole, size = np.zeros(total.shape), np.zeros(total.shape)
+    for k in range(parts.shape[2]):
+        whole += parts[:, :, k]
+        size += np.abs(parts[:, :, k])
+    # Parts that cancel out leave nothing to be in proportion to.
+    factor = np.divide(total, whole, out=slope.copy(), where=np.abs(whole) > CANCELLED * size)
     found = parts * factor[:, :, None]
-    # What has nothing to be in proportion to, and the last bits.
+    # The last bits.
     found[:, :, -1] += total - found.sum(axis=2)
     return found
 

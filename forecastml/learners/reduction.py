@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from forecastml.attribution import Explanation, merged
 from forecastml.data.panel import Panel
 from forecastml.data.table import Table
 from forecastml.errors import ConfigError
 from forecastml.features.automatic import FeatureOptions, automatic
 from forecastml.features.panel import FeatureSet
+from forecastml.features.sources import BASE, feature_terms
 from forecastml.features.target import TargetTransform
 from forecastml.learners.reduced import ReducedModel, training_table
 from forecastml.learners.rows import RowPredictor, TabularLearner, own_arrays
@@ -58,6 +60,16 @@ class ReducedForecaster:
             mean = self.models[index].predict(inputs.select(part), horizon)
             values[part] = np.where([name == "mean" for name in outputs], mean[:, :, None], np.nan)
         return Prediction(values.reshape(-1, len(outputs)), outputs)
+
+    def explain(self, inputs: Panel, horizon: int) -> Explanation:
+        """What each feature adds to the base of the target transform and of the table learner."""
+        parts = []
+        for index, part in self._served(inputs):
+            model = self.models[index]
+            terms = (*feature_terms(model.features, inputs.schema), BASE)
+            values = model.explain(inputs.select(part), horizon)
+            parts.append((Explanation(tuple(term.name for term in terms), values, terms), part))
+        return merged(parts, len(inputs))
 
     def append(self, data: Panel) -> ReducedForecaster:
         """The same models for the series of `data`; the origin lies in the inputs of `predict`."""
