@@ -48,7 +48,7 @@ def covariate(column: str) -> Term:
 class Explanation:
     """What point forecasts are the sum of.
 
-    names: of the terms; values: float64 (items, horizon, names), NaN where there is no forecast;
+    names: of the terms; values: float64 (items, horizon, names), all NaN where one is;
     terms: what is known of each beside its name, () for nothing.
     """
 
@@ -61,6 +61,9 @@ class Explanation:
             raise LearnerError(
                 f"an explanation of shape {self.values.shape} has the names {self.names}; give one name per term"
             )
+        blank = np.isnan(self.values).any(axis=2)
+        if blank.any():
+            object.__setattr__(self, "values", np.where(blank[:, :, None], np.nan, self.values))
         if not self.terms:
             object.__setattr__(self, "terms", tuple(Term(name) for name in self.names))
 
@@ -102,7 +105,6 @@ def merged(parts: Sequence[tuple[Explanation, np.ndarray]], count: int) -> Expla
     for found, items in parts:
         own = np.zeros((len(items), horizon, len(terms)))
         own[:, :, [terms.index(term) for term in found.terms]] = found.values
-        own[np.isnan(found.total)] = np.nan
         values[items] = own
     return Explanation(tuple(term.name for term in terms), values, terms)
 

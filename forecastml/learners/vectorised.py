@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from forecastml.attribution import Explanation, Term
+from forecastml.attribution import LEVEL, Explanation, Term
 from forecastml.data.panel import Panel
 from forecastml.errors import ConfigError
 from forecastml.learners.baseline import NO_VALUES
@@ -94,7 +94,9 @@ class VectorisedForecaster:
         """What the means are the sum of; a learner that has no `components` has a level alone."""
         whole: dict[Term, np.ndarray] = {}
         ok = np.flatnonzero([status == OK for status in self.status])
-        for first in range(0, max(len(ok), 1), PROJECTED):
+        if not len(ok):
+            return Explanation.of({LEVEL: np.full((len(self.status), horizon), np.nan)})
+        for first in range(0, len(ok), PROJECTED):
             items = ok[first : first + PROJECTED]
             memory = self._rows(items) | _ahead(
                 self.learner, inputs, items, inputs.lengths[items], horizon, self.settings
