@@ -210,7 +210,7 @@ POINT_FEATURES = {feature.kind: feature for feature in (Calendar, Cyclical, Four
 
 
 def automatic(panel: Panel, context: FitContext) -> tuple[Any, ...]:
-    """The features of the date that suit a panel: fields by frequency, slots for integer time, holidays if there are."""
+    """The features of the date that suit a panel: by frequency the fields, slots for integer time, holidays."""
     if panel.frequency.unit == "integer":
         seasons = tuple(season for season in context.seasons if season > 1)
         return (Slots(seasons),) if seasons else ()

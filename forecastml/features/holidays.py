@@ -96,7 +96,7 @@ def _of_year(place: str, year: int) -> tuple[tuple[int, str], ...]:
 
     They are in English where the library has that, so that names do not follow the locale.
     """
-    kind, language = _kind(place)
+    _, language = _kind(place)
     with warnings.catch_warnings():
         # Years that a calendar does not reach have no holidays; the library says so once per call.
         warnings.simplefilter("ignore")
