@@ -74,9 +74,9 @@ def window_of(name: str) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=64)
-def vocabulary(places: tuple[str, ...], table: Table) -> tuple[str, ...]:
-    """Names of the holidays of places and of a whole table, in alphabetical order."""
-    return tuple(sorted({*holiday_names(places), *(name for _, name, _ in table)}))
+def vocabulary(places: tuple[str, ...], others: tuple[str, ...], table: Table) -> tuple[str, ...]:
+    """Names of the holidays of places, others, and those of a whole table, in alphabetical order."""
+    return tuple(sorted({*holiday_names(places), *others, *(name for _, name, _ in table)}))
 
 
 @lru_cache(maxsize=64)

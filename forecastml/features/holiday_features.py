@@ -10,7 +10,7 @@ import numpy as np
 from forecastml.data.panel import Panel
 from forecastml.errors import ConfigError
 from forecastml.features.holiday_days import DayTable, Observance, Table, day_table, offsets, table_places, vocabulary
-from forecastml.features.holidays import COLUMN, fixed_places, is_place, place_columns
+from forecastml.features.holidays import COLUMN, fixed_places, holiday_names, is_place, place_columns
 from forecastml.features.moments import Moments, distinct, is_coarse, local_periods
 from forecastml.features.points import Points
 
@@ -25,8 +25,8 @@ class Holidays:
     """Holidays by local date, of daily and finer points, or counted in the days that a coarser point stands for.
 
     places: see `features.holidays`, those of each series as "column:state"; table: rows (date, name, place) of one's
-    own; seen: the places that the series had when the feature was declared, whose names have codes; counts: whether
-    days are counted; window: days before and after a holiday that are told by its name, None: by holiday, see
+    own; seen: names of the holidays of the places that series had when the feature was declared, which have codes too;
+    counts: whether days are counted; window: days before and after a holiday that are told by its name, None: by holiday, see
     `features.holiday_days.window_of`; reach: the largest distance in days, for daily points.
 
     Daily: `is_holiday`; `holiday_label`, code of the holiday or of "1 day after Christmas Day" (see `labels`), NaN for
@@ -62,7 +62,8 @@ class Holidays:
     def of(cls, panel: Panel, places: tuple[str, ...], table: Table = ()) -> Holidays:
         """The declaration that suits the frequency and the places of a panel."""
         combinations, _ = _whereabouts(panel, places, table)
-        seen = tuple(sorted({place for there in combinations for place in there} - set(fixed_places(places))))
+        series = {place for there in combinations for place in there} - set(fixed_places(places))
+        seen = holiday_names(tuple(sorted(filter(is_place, series))))
         return cls(tuple(places), table, seen, is_coarse(panel.frequency))
 
     @property
@@ -78,8 +79,7 @@ class Holidays:
 
     @property
     def _vocabulary(self) -> tuple[str, ...]:
-        library = (place for place in (*fixed_places(self.places), *self.seen) if is_place(place))
-        return vocabulary(tuple(library), self.table)
+        return vocabulary(fixed_places(self.places), self.seen, self.table)
 
     def columns(self, panel: Panel, points: Points) -> list[np.ndarray]:
         """Each feature at each point: float64 (points,)."""

@@ -7,6 +7,7 @@ the place that each series has in that column, and counts for no place here.
 from __future__ import annotations
 
 import warnings
+from datetime import date
 from functools import lru_cache
 
 import numpy as np
@@ -19,6 +20,7 @@ YEARS = (1990, 2040)
 COLUMN = "column:"
 #: Days of the week without work where nothing else is known, 0 = Monday.
 WEEKEND = frozenset({5, 6})
+_EPOCH = date(1970, 1, 1).toordinal()
 
 
 def fixed_places(places: tuple[str, ...]) -> tuple[str, ...]:
@@ -82,17 +84,19 @@ def weekend(place: str) -> frozenset[int]:
 
 @lru_cache(maxsize=1024)
 def _calendar(places: tuple[str, ...], first_year: int, last_year: int) -> dict[str, np.ndarray]:
+    first, end = date(first_year, 1, 1).toordinal() - _EPOCH, date(last_year, 12, 31).toordinal() - _EPOCH + 1
     found: dict[str, set[int]] = {}
     for place in fixed_places(places):
-        for year in range(first_year, last_year + 1):
-            for day, name in _of_year(place, year):
-                found.setdefault(name, set()).add(day)
+        for decade in range(first_year // 10, last_year // 10 + 1):
+            for day, name in _of_decade(place, decade):
+                if first <= day < end:
+                    found.setdefault(name, set()).add(day)
     return {name: np.array(sorted(found[name]), dtype=np.int64) for name in sorted(found)}
 
 
-@lru_cache(maxsize=1 << 15)
-def _of_year(place: str, year: int) -> tuple[tuple[int, str], ...]:
-    """The paid holidays of a place in a year: days since 1970-01-01 and names.
+@lru_cache(maxsize=1 << 13)
+def _of_decade(place: str, decade: int) -> tuple[tuple[int, str], ...]:
+    """The paid holidays of a place in ten years: days since 1970-01-01 and names.
 
     They are in English where the library has that, so that names do not follow the locale.
     """
@@ -100,11 +104,9 @@ def _of_year(place: str, year: int) -> tuple[tuple[int, str], ...]:
     with warnings.catch_warnings():
         # Years that a calendar does not reach have no holidays; the library says so once per call.
         warnings.simplefilter("ignore")
-        days = _library(place, years=year, language=language)
-    epoch = np.datetime64("1970-01-01")
-    return tuple(
-        (int((np.datetime64(date) - epoch).astype(int)), name) for date in sorted(days) for name in days.get_list(date)
-    )
+        days = _library(place, years=range(10 * decade, 10 * decade + 10), language=language)
+    # A day with two holidays has both names in one text; only the library can tell them apart.
+    return tuple((day.toordinal() - _EPOCH, name) for day in sorted(days) for name in days.get_list(day))
 
 
 @lru_cache(maxsize=4096)

@@ -138,7 +138,7 @@ def test_each_series_has_its_own_place(role):
     places = ["US", "DE-BY", "", "US"]
     panel = placed(dated("D", ["2012-01-01"] * 4, [30] * 4), places, role)
     feature = Holidays.of(panel, ("column:state",))
-    assert feature.seen == ("DE-BY", "US")
+    assert feature.seen == holiday_names(("DE-BY", "US"))
     columns = np.array(list(told(feature, panel).values())).reshape(5, 4, 30)
     for i, place in enumerate(places):
         fixed = Holidays((place,) if place else (), seen=feature.seen)
@@ -160,7 +160,7 @@ def test_an_unknown_place_is_refused_when_read_and_harmless_later():
     with pytest.raises(ConfigError, match=r"column 'state'.*'TX' \(state=TX, item=1\).*US-TX"):
         check_places(panel, ("column:state",))
     check_places(panel, ("column:state",), (("2012-01-03", "Fair", "TX"),))
-    feature = Holidays(("column:state",), seen=("US",))
+    feature = Holidays(("column:state",), seen=holiday_names(("US",)))
     found = np.array(told(feature, panel)["is_holiday"]).reshape(2, 20)
     assert found[0].any() and not found[1].any()
     # A place that came later: a holiday, without a code for its name.
