@@ -26,8 +26,8 @@ class Holidays:
 
     places: see `features.holidays`, those of each series as "column:state"; table: rows (date, name, place) of one's
     own; seen: names of the holidays of the places that series had when the feature was declared, which have codes too;
-    counts: whether days are counted; window: days before and after a holiday that are told by its name, None: by holiday, see
-    `features.holiday_days.window_of`; reach: the largest distance in days, for daily points.
+    counts: whether days are counted; window: days before and after a holiday that are told by its name, None: by
+    holiday, see `features.holiday_days.window_of`; reach: the largest distance in days, for daily points.
 
     Daily: `is_holiday`; `holiday_label`, code of the holiday or of "1 day after Christmas Day" (see `labels`), NaN for
     none; `days_to_holiday`, `days_since_holiday`, 0 on the day; `paid_time_off`: a paid holiday of the place that is on
@@ -82,7 +82,9 @@ class Holidays:
         return vocabulary(fixed_places(self.places), self.seen, self.table)
 
     def columns(self, panel: Panel, points: Points) -> list[np.ndarray]:
-        """Each feature at each point: float64 (points,)."""
+        """Each feature at each point: float64 (points,). `ConfigError` for integer time, which has no dates."""
+        if panel.frequency.unit == "integer":
+            raise ConfigError("holidays need dates, and the time column holds integers; give dates or no holidays")
         if not len(points):
             return [np.empty(0) for _ in self.names]
         moments = Moments.of(panel, points)

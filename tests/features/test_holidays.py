@@ -277,6 +277,12 @@ def test_what_cannot_be_declared_is_refused(declared):
         Holidays(("US",), **declared)
 
 
+def test_integer_time_has_no_holidays():
+    panel = Panel.of([[1.0, 2.0]])
+    with pytest.raises(ConfigError, match="holidays need dates"):
+        told(Holidays(("US",)), panel)
+
+
 def test_the_library_is_asked_for_complete_years():
     found = holiday_days(("US",), *(np.array(["2011-06-01", "2012-06-01"], "datetime64[D]").astype(int)))
     assert [str(day) for day in found["Thanksgiving Day"].astype("datetime64[D]")] == ["2011-11-24", "2012-11-22"]
