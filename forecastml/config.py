@@ -10,7 +10,7 @@ from forecastml.budget import Budget
 from forecastml.data.schema import names
 from forecastml.errors import ConfigError
 from forecastml.learners.registry import check_names, checked, get_learner, named
-from forecastml.protocols import Candidate, Combination, Facts, Params
+from forecastml.protocols import Candidate, Combination, Facts, Params, Selective
 from forecastml.search.ensemble import Greedy
 
 BASELINES = ("naive", "seasonal_naive", "average", "seasonal_average", "drift")
@@ -116,8 +116,9 @@ class Config:
     at a time; workers: processes that evaluate candidates; threads: for a learner, when workers is 1 (more than one
     may stall where other programs keep the cores busy); insisted: what was allowed by name, and is tried even where the
     learner sees nothing to try; with the parameters given there, if any; pooled: candidates of learners across series,
-    in place of their own parameter sets; search: the most candidates that are tried beyond these, with other
-    hyper-parameters of the best.
+    in place of their own parameter sets; features: what all of these are told about series, where their own parameters
+    do not say it: {"lags": [1, 7], "windows": [7, 28]} (see `features.automatic.FeatureOptions`); search: the most
+    candidates that are tried beyond these, with other hyper-parameters of the best.
     """
 
     name: str
@@ -136,6 +137,7 @@ class Config:
     threads: int = 1
     insisted: tuple[Candidate, ...] = ()
     pooled: tuple[str, ...] = ()
+    features: Params = field(default_factory=dict)
     search: int = 0
 
     @classmethod
@@ -164,6 +166,8 @@ class Config:
             learners = tuple(sorted(learners, key=lambda name: isinstance(get_learner(name), Combination)))
             limits = {"patience": choices.get("patience"), "share": choices.get("share")}
             config = replace(config, learners=learners, insisted=allow, **limits)
+        if config.features:
+            checked(Candidate("ridge", config.features))
         return replace(config, learners=tuple(name for name in config.learners if name not in block))
 
     def __post_init__(self) -> None:
@@ -192,16 +196,17 @@ class Config:
         """Parameter sets of a learner: those insisted on, else the first ones of its own."""
         learner = get_learner(name)
         given = [candidate.params for candidate in self.insisted if candidate.learner == name]
+        features = self.features if isinstance(learner, Selective) and facts.separable else {}
         if any(given):
-            return given
+            return [{**features, **params} for params in given]
         listed = [candidate.params for candidate in map(named, self.pooled) if candidate.learner == name]
         if facts.separable and listed:
-            return [params for params in listed if learner.suits(params, facts)] or given
+            return [{**features, **params} for params in listed if learner.suits(params, facts)] or given
         if isinstance(learner, Combination):
             made_of = learner.among(self.learners, {})
             return given if made_of is None else [made_of]
         limit = len(facts.seasons) if name in BASELINES else self.per_learner
-        return learner.space(facts)[: max(limit, 1)] or given
+        return [{**features, **params} for params in learner.space(facts)[: max(limit, 1)] or given]
 
 
 def as_config(config: Config | str) -> Config:

@@ -170,8 +170,9 @@ class FitContext:
 
     horizon: steps to predict per item (1 for tables); gap: how many of them, at the start, are not scored; outputs:
     columns of the prediction; seasons: season lengths in steps, primary first, () when none; metric: name of the
-    metric in use; holidays: countries, or countries with a subdivision, whose holidays count ("US", "DE-BY");
-    threads: how many the learner may use.
+    metric in use; holidays: countries, or countries with a subdivision, whose holidays count ("US", "DE-BY"), or
+    "column:state" for the places that series have in a column; holiday_table: holidays of one's own as (date, name,
+    place), the place "" is everywhere; threads: how many the learner may use.
     """
 
     horizon: int = 1
@@ -180,6 +181,7 @@ class FitContext:
     seasons: tuple[int, ...] = ()
     metric: str = "mase"
     holidays: tuple[str, ...] = ()
+    holiday_table: tuple[tuple[str, str, str], ...] = ()
     deadline: Deadline = field(default_factory=Deadline)
     seed: int = 0
     threads: int = 1

@@ -31,7 +31,7 @@ def _terms(feature: Any, schema: Schema) -> list[Term]:
         return [Term(name, HORIZON) for name in names]
     if feature.kind.startswith("holiday"):
         return [Term(name, HOLIDAYS, HOLIDAYS) for name in names]
-    return [Term(name, schema.time or "", "season") for name in names]
+    return [Term(name, schema.time or "", "trend" if feature.kind == "age" else "season") for name in names]
 
 
 def _columns(feature: Any) -> list[str]:

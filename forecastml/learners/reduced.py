@@ -29,6 +29,8 @@ from forecastml.learners.state import OK
 SCALE_SEASONS, SCALE_VALUES = 4, 24
 #: Values of history, all series together, that a forecast holds at a time.
 CHUNK = 1 << 22
+#: Values that rows look back on, in multiples of the limit of rows.
+HISTORY = 5
 NO_VALUES = "no recent values"
 #: Parts that sum to less than this share of their sizes cancel out; the distance that a slope is measured over.
 CANCELLED, SMALL = 1e-6, 1e-4
@@ -193,14 +195,16 @@ class _Ahead:
 
 
 def training_table(panel: Panel, model: ReducedModel, most_rows: int) -> TrainingTable:
-    """One row or more per known value that has a base, of series that changed of late."""
-    raw = capped(panel, most_rows).compact()
+    """One row or more per known value that has a base, of series that changed of late; the newest, as many as there is
+    room for. They look back on older ones."""
+    raw = _newest(panel, HISTORY * most_rows)[0].compact()
     filled = _filled(raw, model.transform)
     scale = model.transform.scales(_filled(raw.last(model.lookback), model.transform))
     position, series = _places(raw)
     weight = np.ones(len(position)) if raw.weight is None else raw.weight
     target = model.transform.forward(raw.target)
-    use = np.flatnonzero(~np.isnan(target) & (scale[series] > 0) & (weight > 0))
+    newest = position >= raw.lengths[series] - _newest(raw, most_rows)[1]
+    use = np.flatnonzero(~np.isnan(target) & (scale[series] > 0) & (weight > 0) & newest)
     rows, step = _told_from(use, position, model.steps, most_rows)
     history = History(filled.target, position)
     points = Points(series[rows], position[rows], step)
@@ -275,14 +279,15 @@ def _canonical_order(series: np.ndarray, table: np.ndarray) -> np.ndarray:
     return ragged_rows(bounds[:-1][order], bounds[1:][order])
 
 
-def capped(panel: Panel, most_rows: int) -> Panel:
-    """The most recent values of every series, as many as the limit allows."""
+def _newest(panel: Panel, most: int) -> tuple[Panel, int]:
+    """The most recent values of every series, as many as the limit allows, and how many of a series those are."""
     lengths = np.sort(panel.lengths)
-    if lengths.sum() <= most_rows:
-        return panel
+    if lengths.sum() <= most:
+        return panel, int(lengths.max(initial=1))
     shorter = np.cumsum(lengths) - lengths
-    room = (most_rows - shorter) // np.arange(len(lengths), 0, -1)
-    return panel.last(max(1, int(room[np.argmax(room < lengths)])))
+    room = (most - shorter) // np.arange(len(lengths), 0, -1)
+    each = max(1, int(room[np.argmax(room < lengths)]))
+    return panel.last(each), each
 
 
 def _filled(panel: Panel, transform: TargetTransform) -> Panel:

@@ -26,8 +26,9 @@ from forecastml.learners.rows import RowPredictor, TabularLearner, own_arrays
 from forecastml.learners.state import OK, SeriesArrays, equal_states
 from forecastml.protocols import Facts, FitContext, Params, Prediction
 
-#: Rows of training at most; longer panels are cut to the most recent values of every series.
-MAX_ROWS = 200_000
+#: Rows of training at most: of longer panels the most recent values of every series.
+MAX_ROWS = 120_000
+#: Values whose mean is the level of series without a season.
 LEVEL = 8
 #: How a horizon is reached.
 STEPS = ("recursive", "direct")
