@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from forecastml.data.schema import Schema
 from forecastml.errors import ConfigError, LearnerError
 
 #: How terms are told: as the learner has them, by column of the data, or by what kind they are.
@@ -30,6 +31,9 @@ class Term:
 
 
 LEVEL, TREND, SEASON = Term("level"), Term("trend"), Term("season")
+#: What a forecast starts from before any feature is looked at: the base of the target transform, and what the table
+#: learner says of a row of which nothing is known.
+BASE = Term("base", component="level")
 #: What bounds and the like add to what the terms say.
 REMAINDER = Term("remainder")
 
@@ -116,6 +120,30 @@ class Explained(Protocol):
     def explain(self, inputs: Any, horizon: int) -> Explanation:
         """The terms of the means that `predict` gives for the same inputs, to which they add up within 1e-9."""
         ...
+
+
+@runtime_checkable
+class Featured(Protocol):
+    """A fitted object that predicts from features."""
+
+    def terms(self, schema: Schema) -> tuple[Term, ...]:
+        """The features."""
+        ...
+
+    def gains(self, schema: Schema) -> Mapping[Term, float]:
+        """What each was worth in training, as shares."""
+        ...
+
+    def shuffled(self, terms: Collection[Term], schema: Schema, seed: int) -> Any:
+        """The same object with these features shuffled among what is predicted together."""
+        ...
+
+
+def add_shares(found: dict[Term, float], terms: Sequence[Term], gains: np.ndarray, weight: float) -> None:
+    """Add gains, float64 (terms,), as shares of `weight`; gains of nothing are none."""
+    whole = float(gains.sum())
+    for term, gain in zip(terms, gains.tolist(), strict=True):
+        found[term] = found.get(term, 0.0) + (weight * gain / whole if whole > 0 else 0.0)
 
 
 def explanation(fitted: Any, inputs: Any, horizon: int) -> Explanation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from forecastml.data.extension import extend, extend_by_values, newer, reaching, require_known, unknown_ahead
 from forecastml.data.panel import Panel, panel_state, restored_panel
-from forecastml.data.wall_clock import points_ahead
+from forecastml.data.wall_clock import ordinals_ahead, points_ahead
 from forecastml.errors import ForecastWarning
-from forecastml.inputs import checked_horizon, newer_rows, positions, with_future
+from forecastml.inputs import checked_horizon, newer_rows, positions, tell_beyond, with_future
 from forecastml.model import (
     FittedModel,
     Member,
@@ -81,25 +81,11 @@ class Forecaster(FittedModel):
         """
         from forecastml.data.frames import forecast_frame
 
-        model = self if series is None else self._chosen(positions(self.panel, series))
-        if context is not None:
-            model = model._appended(context, self.panel)
         levels = self.task.quantiles if quantiles is None else checked_levels(quantiles)
-        panel, covered = with_future(self.task, future, self.panel, model.panel, self.skipped)
-        horizon = checked_horizon((covered or self.task.horizon) if horizon is None else horizon)
-        gap = self.task.gap
-        # Where clocks change within the horizon, the wall clock has one step more or less than time that passes.
-        points = points_ahead(panel, horizon, gap)
-        steps = int(points.max(initial=1))
-        self._tell_beyond(min(horizon, steps))
-        if model._uses_known():
-            require_known(panel, gap + points)
-            panel = reaching(panel, gap + steps)
-            if lacking := unknown_ahead(panel, gap + points):
-                warnings.warn(f"{lacking}; give their values for better forecasts", ForecastWarning, stacklevel=2)
-        values = grid_values(model, panel, steps, levels)
-        ordinals = panel.last_ordinal[:, None] + (1 + gap + np.arange(steps)) * panel.frequency.step
-        return forecast_frame(panel, ordinals.ravel(), values.reshape(-1, values.shape[2]), _outputs(levels), horizon)
+        model, panel, steps, horizon = asked(self, future, context, horizon, series)
+        values = grid_values(model, panel, steps, levels).reshape(-1, 1 + len(levels))
+        ordinals, outputs = ordinals_ahead(panel, steps, self.task.gap), ("mean", *map(str, levels))
+        return forecast_frame(panel, ordinals, values, outputs, horizon)
 
     def roll(
         self,
@@ -122,7 +108,7 @@ class Forecaster(FittedModel):
         """
         levels = self.task.quantiles if quantiles is None else checked_levels(quantiles)
         steps = checked_horizon(self.task.horizon if horizon is None else horizon)
-        self._tell_beyond(steps)
+        tell_beyond(self.task, steps, 3)
         return self._rolled(rows, step, steps, levels, (folds, overlap)).frame()
 
     def score(
@@ -232,9 +218,8 @@ class Forecaster(FittedModel):
         arrays, values = panel_state(self.panel)
         arrays |= {name: getattr(self, name) for name in ("lower", "judged", "cold")}
         pool = self.conformal.pool
-        arrays |= {"scale": self.conformal.scale, "residuals": self.conformal.residuals}
-        arrays |= {"pool.profile": pool.profile, "pool.table": pool.table}
-        arrays |= {f"scales.{name}": scale for name, scale in self.scales.items()}
+        arrays |= {"scale": self.conformal.scale, "residuals": self.conformal.residuals, "pool.table": pool.table}
+        arrays |= {"pool.profile": pool.profile, **{f"scales.{name}": scale for name, scale in self.scales.items()}}
         skipped = self.skipped.tolist()
         return arrays, {**values, "seasons": list(self.seasons), "ratio": pool.ratio, "skipped": skipped}
 
@@ -304,11 +289,6 @@ class Forecaster(FittedModel):
     def _uses_known(self) -> bool:
         return any("known" in member.capabilities.covariates for member in self.members)
 
-    def _tell_beyond(self, horizon: int) -> None:
-        if horizon > self.task.horizon:
-            text = f"steps {self.task.horizon + 1} to {horizon} lie beyond the trained horizon: forecast in blocks"
-            warnings.warn(f"{text}, with the last step's intervals, widened", ForecastWarning, stacklevel=3)
-
     def _rolled(
         self, rows: Any, step: int, steps: int, levels: Sequence[float], part: tuple[int | None, bool]
     ) -> Rolled:
@@ -325,21 +305,7 @@ class Forecaster(FittedModel):
             context = origins.context(k)
             model = model._moved(context) if k else model
             parts.append(grid_values(model, context, steps, levels)[origins.compared(k)])
-        return origins.rolled(parts, _outputs(levels), self.scales)
-
-    def _means(self, panel: Panel, steps: int) -> np.ndarray:
-        """Point forecasts (series, steps), in blocks of the trained horizon."""
-        block = self.task.gap + self.task.horizon
-        model, parts, done = self, [], 0
-        while True:
-            size = min(block, steps - done)
-            values = model._combined(panel, size)
-            parts.append(values)
-            done += size
-            if done >= steps:
-                return np.concatenate(parts, axis=1)
-            panel = extend_by_values(panel, values)
-            model = model._moved(panel)
+        return origins.rolled(parts, ("mean", *map(str, levels)), self.scales)
 
     def _combined(self, panel: Panel, steps: int) -> np.ndarray:
         last_resort = self.fallback.predict(panel, steps, ("mean",)).mean.reshape(len(panel), steps)
@@ -353,8 +319,8 @@ class Forecaster(FittedModel):
         panel = self.panel
         ends = np.full(panel.n_groups, np.iinfo(np.int64).min)
         np.maximum.at(ends, panel.group, panel.last_ordinal)
-        until = {"until": cutoff_texts(panel, ends)}
-        return Groups(panel.group_columns, panel.group_keys, panel.group, self._service(), until)
+        told = {"until": cutoff_texts(panel, ends)}
+        return Groups(panel.group_columns, panel.group_keys, panel.group, self._service(), told)
 
 
 def _check_stackable(models: Sequence[Forecaster]) -> None:
@@ -368,9 +334,45 @@ def _check_stackable(models: Sequence[Forecaster]) -> None:
     check_distinct("series", [tuple(key) for model in models for key in model.panel.keys])
 
 
+def asked(
+    model: Forecaster, future: Any, context: Any, horizon: int | None, series: Any
+) -> tuple[Forecaster, Panel, int, int]:
+    """The model of these series at its origin, all that is known ahead, grid points after the gap, steps shown."""
+    whole, task = model.panel, model.task
+    model = model if series is None else model._chosen(positions(whole, series))
+    if context is not None:
+        model = model._appended(context, whole)
+    panel, covered = with_future(task, future, whole, model.panel, model.skipped)
+    horizon = checked_horizon((covered or task.horizon) if horizon is None else horizon)
+    # Where clocks change within the horizon, the wall clock has one step more or less than time that passes.
+    gap, points = task.gap, points_ahead(panel, horizon, task.gap)
+    steps = int(points.max(initial=1))
+    tell_beyond(task, min(horizon, steps), 4)
+    if model._uses_known():
+        require_known(panel, gap + points)
+        panel = reaching(panel, gap + steps)
+        if lacking := unknown_ahead(panel, gap + points):
+            warnings.warn(f"{lacking}; give their values for better forecasts", ForecastWarning, stacklevel=3)
+    return model, panel, steps, horizon
+
+
+def blocks(model: Forecaster, panel: Panel, steps: int) -> Iterator[tuple[Forecaster, Panel, np.ndarray]]:
+    """Point forecasts (series, steps) in blocks of the trained horizon, each after the model and the panel that it is
+    made from."""
+    while True:
+        values = model._combined(panel, min(model.task.gap + model.task.horizon, steps))
+        yield model, panel, values
+        steps -= values.shape[1]
+        if steps <= 0:
+            return
+        panel = extend_by_values(panel, values)
+        model = model._moved(panel)
+
+
 def grid_values(model: Forecaster, panel: Panel, steps: int, levels: Sequence[float]) -> np.ndarray:
     """Finished forecasts of the grid points after the gap: float64 (series, steps, 1 + levels)."""
-    mean = model._means(panel, model.task.gap + steps)[:, model.task.gap :]
+    parts = [values for _, _, values in blocks(model, panel, model.task.gap + steps)]
+    mean = np.concatenate(parts, axis=1)[:, model.task.gap :]
     values = np.concatenate([mean[:, :, None], model.conformal.quantiles(mean, levels)], axis=2)
     values = np.maximum(values, model.lower[:, None, None])
     return np.rint(values) if model.task.integer else values
@@ -385,10 +387,6 @@ def moved_over(model: Forecaster, index: np.ndarray, rows: Panel) -> Forecaster:
 
 def _keys(keys: Sequence[Sequence[str]]) -> np.ndarray:
     return np.array(keys, dtype=object).reshape(len(keys), len(keys[0]) if len(keys) else 0)
-
-
-def _outputs(levels: Sequence[float]) -> tuple[str, ...]:
-    return ("mean", *(str(level) for level in levels))
 
 
 def trimmed(model: Forecaster) -> Forecaster:

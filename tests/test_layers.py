@@ -97,8 +97,14 @@ GUARDS = {
 }
 UNWANTED = {"util", "utils", "common", "helper", "helpers", "manager", "managers", "misc"}
 #: `model.save(path)` is a short way to write `storage.save(model, path)`, imported when called: no arrow of the design.
-#: So is `model.plot()` for `plot_forecast`.
-SHORT_WAYS = {("forecastml.model", "forecastml.storage"), ("forecastml.forecaster", "forecastml.plot")}
+#: So are `model.explain()` and its like, and `model.plot()` for `plot_forecast`.
+SHORT_WAYS = {
+    ("forecastml.model", "forecastml.storage"),
+    ("forecastml.model", "forecastml.explanation"),
+    ("forecastml.model", "forecastml.importance"),
+    ("forecastml.model", "forecastml.featurization"),
+    ("forecastml.forecaster", "forecastml.plot"),
+}
 #: Functions whose signature is a list of options, exempt from the limit on parameters.
 OPTION_LISTS = {
     "forecastml.cli": None,

@@ -8,9 +8,6 @@ from forecastml.attribution import Term
 from forecastml.data.schema import Schema
 from forecastml.features.panel import FeatureSet
 
-#: What a forecast starts from before any feature is looked at: the base of the target transform, and what the table
-#: learner says of a row of which nothing is known.
-BASE = Term("base", component="level")
 #: Names of what is no column of the data.
 HORIZON, HOLIDAYS = "horizon", "holidays"
 
@@ -28,7 +25,7 @@ def _terms(feature: Any, schema: Schema) -> list[Term]:
     if feature.role != "point":
         return [Term(name, "", "history") for name in names]
     if feature.kind == "steps":
-        return [Term(name, HORIZON) for name in names]
+        return [Term(name, HORIZON, HORIZON) for name in names]
     if feature.kind.startswith("holiday"):
         return [Term(name, HOLIDAYS, HOLIDAYS) for name in names]
     return [Term(name, schema.time or "", "trend" if feature.kind == "age" else "season") for name in names]
