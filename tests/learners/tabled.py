@@ -18,7 +18,6 @@ def table(n: int = 600, seed: int = 0, classes: int = 0, weighted: bool = False)
     x[:, 3] = random.integers(0, 9, n)
     effect = np.array([0, 3, -2, 1, 0, -4, 2, 5, -1])[x[:, 3].astype(int)]
     y = 5 + 2 * x[:, 0] - x[:, 1] + effect + 0.3 * random.normal(size=n)
-    y += 2 * np.isnan(np.where(random.random(n) < 0.2, np.nan, x[:, 2]))
     x[random.random(n) < 0.1, 2] = np.nan
     if classes:
         y = np.digitize(y, np.quantile(y, np.linspace(0, 1, classes + 1)[1:-1])).astype(float)

@@ -78,6 +78,15 @@ def test_a_forest_is_a_way_of_boosting():
     assert not np.array_equal(other.predict(rows.x), fitted("extreme_random_trees", rows).predict(rows.x))
 
 
+@pytest.mark.parametrize("name", ["random_forest", "extreme_random_trees"])
+def test_a_forest_that_cannot_split_answers_the_mean(name):
+    rows = table(n=50)
+    same = replace(rows, x=np.ones((50, 2), dtype=np.float32), names=("a", "b"), categorical=(), nominal=())
+    model = fitted(name, same)
+    np.testing.assert_allclose(model.predict(same.x), rows.y.mean(), rtol=0.1)
+    np.testing.assert_allclose(model.contributions(same.x).sum(axis=1), model.predict(same.x), rtol=1e-9)
+
+
 @pytest.mark.parametrize("name", ["light_gbm", "random_forest", "extreme_random_trees"])
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_a_handful_of_rows_is_enough(name, n):

@@ -9,7 +9,7 @@ import pytest
 from sklearn import linear_model, neighbors, preprocessing
 from sklearn.decomposition import PCA
 
-from forecastml.errors import ConfigError, LearnerError
+from forecastml.errors import ConfigError
 from forecastml.learners.design import Design
 from forecastml.learners.linear import PENALTIES, LinearModel
 from forecastml.learners.ranges import Range
@@ -67,8 +67,17 @@ def test_sgd_finds_means_or_medians():
     centre = np.zeros((1, 3), dtype=np.float32)
     assert abs(fitted("sgd", rows, "mae").predict(centre)[0] - 5 * np.log(2)) < 0.6
     assert abs(fitted("sgd", rows, "rmse").predict(centre)[0] - 5.0) < 0.6
-    with pytest.raises(LearnerError, match="scaler=standard"):
-        fitted("sgd", replace(rows, y=rows.y * np.nan), loss="squared")
+    with pytest.raises(ConfigError, match="classes have a loss"):
+        fitted("sgd", table(classes=2), loss="squared")
+
+
+def test_one_wild_row_does_not_throw_sgd_off():
+    rows = numbers()
+    x = rows.x.copy()
+    x[5] = 1e4
+    for metric in ("mae", "rmse"):
+        found = fitted("sgd", replace(rows, x=x), metric, scaler="robust").predict(rows.x)
+        assert np.corrcoef(found, rows.x[:, 0])[0, 1] > 0.8
 
 
 @pytest.mark.parametrize("classes", [2, 4])
