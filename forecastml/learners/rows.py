@@ -20,6 +20,15 @@ class TableModel(Protocol):
         """x: float32 (rows, features), NaN where unknown -> float64 (rows,), or (rows, classes) of probabilities."""
         ...
 
+    def contributions(self, x: np.ndarray) -> np.ndarray:
+        """What each feature adds to an answer, and the base: float64 (rows, features + 1), of numbers alone. A row sums
+        to what `predict` says of it."""
+        ...
+
+    def gains(self) -> np.ndarray:
+        """What each feature was worth in training, 0 where nothing is known of it: float64 (features,)."""
+        ...
+
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays and JSON values."""
         ...
