@@ -150,6 +150,11 @@ def extend_by_values(panel: Panel, values: np.ndarray) -> Panel:
     return extend(panel, replace(rows, keys=panel.keys, past=past, known=known))
 
 
+def without_future(panel: Panel) -> Panel:
+    """`panel` with known covariates up to its end alone; a view."""
+    return replace(panel, known_end=np.minimum(panel.known_end, panel.known_begin + panel.lengths))
+
+
 def reaching(panel: Panel, steps: int) -> Panel:
     """`panel` with known covariates for `steps` grid points after every series' end, the last ones repeated if need be.
 
