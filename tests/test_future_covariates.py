@@ -1,4 +1,4 @@
-"""Known covariates that a forecast lacks: found, named, refused or made up; and none of the future in anything fitted."""
+"""Known covariates that a forecast lacks: found, named, refused or made up; and no future in anything fitted."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def test_every_missing_row_is_listed_and_the_first_are_named(model):
     lacking = FUTURE.drop(index=FUTURE.index[THIRD]).copy()
     last = (lacking["store"] == "s2") & (lacking["ds"] == lacking["ds"].max())
     lacking.loc[last, "price"] = np.nan
-    with pytest.raises(FutureError, match=r"for 2 of 3 series, in 2 rows; first store=s1 at 2024-03-27; give") as refused:
+    with pytest.raises(
+        FutureError, match=r"for 2 of 3 series, in 2 rows; first store=s1 at 2024-03-27; give"
+    ) as refused:
         model.forecast(lacking, horizon=DAYS, missing_future="error")
     expected = {"store": ["s1", "s2"], "ds": [FUTURE["ds"][THIRD].item(), lacking["ds"].max()]}
     found = refused.value.missing
@@ -92,7 +94,9 @@ def test_a_category_that_was_never_seen_counts_as_missing(model):
     new = FUTURE.assign(event=FUTURE["event"].mask(THIRD, "strike"))
     with pytest.raises(FutureError, match="event are missing"):
         model.forecast(new, missing_future="error")
-    with pytest.warns(ForecastWarning, match=r"the last known value stands in for 'event' in 1 future rows \(first sto"):
+    with pytest.warns(
+        ForecastWarning, match=r"the last known value stands in for 'event' in 1 future rows \(first sto"
+    ):
         assert len(model.forecast(new, missing_future="carry")) == 3 * DAYS
 
 
@@ -162,7 +166,9 @@ def test_what_stands_in_does_not_depend_on_the_other_series(policy):
 
 def test_made_up_values_are_told_column_by_column(model):
     lacking = FUTURE.assign(price=FUTURE["price"].mask(THIRD)).drop(index=FUTURE.index[-1])
-    text = r"a forecast of the covariate stands in for 'price' in 2 future rows \(first store=s1 at 2024-03-27\), 'event' i"
+    text = (
+        r"a forecast of the covariate stands in for 'price' in 2 future rows \(first store=s1 at 2024-03-27\), 'event'"
+    )
     with pytest.warns(ForecastWarning, match=text):
         found = model.forecast(lacking, missing_future="forecast")
     assert len(found) == 3 * DAYS

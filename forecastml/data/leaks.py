@@ -21,8 +21,9 @@ LEAST_INNOVATION = 1e-6
 LEAST_DISTINCT = 10
 #: This share of the rows may be corrupted, where at least this share of the variation stays without them ...
 CORRUPTED, STAYING = 0.05, 0.5
-#: ... and they are looked for where the ranks leave less than this.
-WORTH_A_LOOK = 0.4
+#: ... and they are looked for where the ranks leave less than this, and the median square of the residuals is less than
+#: this share of the variance.
+WORTH_A_LOOK, USUAL = 0.4, 0.2
 #: Rounds of fitting and leaving out the rows that fit worst, and distance from the median, in interquartile ranges, of
 #: those that are not fitted at first.
 ROUNDS, FAR = 4, 5.0
@@ -30,8 +31,8 @@ ROUNDS, FAR = 4, 5.0
 LIKE_A_COPY = 0.6
 #: Values that are looked at: the last ones of each series, and evenly spaced series beyond a total.
 LONGEST, MOST_VALUES = 2000, 500_000
-#: Sets of columns that are told apart.
-MOST_SETS = 5
+#: How often sets of columns are looked for in the same series.
+MOST_SETS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,13 +161,13 @@ def _is_copy(batch: _Batch, x: np.ndarray) -> np.ndarray:
     fine = np.flatnonzero(_says_how_much(batch.y, x[None]))
     if not len(fine):
         return fine
-    batch, x = batch.of(fine), x[fine]
-    y = np.where(np.isnan(x), np.nan, batch.y)
-    ranked = _determines(batch, _ranks(y), _ranks(np.where(np.isnan(y), np.nan, x))[None], ranked=True)
-    rest = np.setdiff1d(np.arange(len(y)), ranked)
-    if len(rest):
-        ranked = np.union1d(ranked, rest[_determines(batch.of(rest), y[rest], x[rest][None])])
-    return fine[ranked]
+    unknown = np.isnan(x[fine]) | np.isnan(batch.y[fine])
+    places = [_ranks(np.where(unknown, np.nan, values[fine])) for values in (batch.y, x)]
+    near = _left(places[0], places[1][None]) <= WORTH_A_LOOK
+    fine, (y, ranks) = fine[near], (place[near] for place in places)
+    ranked = _determines(batch.of(fine), y, ranks[None], ranked=True)
+    rest = np.delete(fine, ranked)
+    return np.union1d(fine[ranked], rest[_determines(batch.of(rest), batch.y[rest], x[rest][None])])
 
 
 def _says_how_much(y: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -194,27 +195,48 @@ def _likely_shift(y: np.ndarray, x: np.ndarray, horizon: int) -> np.ndarray:
 
 def _sums(batch: _Batch, columns: Sequence[int]) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
     """Smallest sets of columns of which the target is a linear combination, in values or logarithms, and where."""
-    if len(columns) < 2:
-        return
     logs = _logs(batch.x)
     for y, x in ((batch.y, batch.x), (_logs(batch.y), np.where(np.isnan(logs), batch.x, logs))):
-        left = _determines(batch, y, x[list(columns)])
+        waiting = [(np.arange(len(y)), _closest(y, x, columns))]
+        many = False
         for _ in range(MOST_SETS):
-            if not len(left):
+            if not waiting:
                 break
-            parts = list(columns)
-            one = batch.of(left[:1])
-            for k in columns:
-                fewer = [part for part in parts if part != k]
-                if fewer and len(_determines(one, y[left[:1]], x[fewer][:, left[:1]])):
-                    parts = fewer
-            found = left[_determines(batch.of(left), y[left], x[parts][:, left])]
-            left = np.setdiff1d(left, found)
+            series, some = waiting.pop()
+            series = (
+                series[_determines(batch.of(series), y[series], x[some][:, series])] if len(some) > 1 else series[:0]
+            )
+            if not len(series):
+                continue
+            many = True
+            parts = _smallest(batch.of(series[:1]), y[series[:1]], x[:, series[:1]], some)
+            found = series[_determines(batch.of(series), y[series], x[parts][:, series])]
+            # The rest of the series may have other sets, and these may have a second one.
+            waiting += [(found, [k for k in some if k not in parts]), (np.setdiff1d(series, found), some)]
             found = found[_says_how_much(y[found], x[parts][:, found])]
             if len(found):
                 yield tuple(int(k) for k in parts), found
-        if len(_determines(batch, y, x[list(columns)])):
+        if many:
             return
+
+
+def _closest(y: np.ndarray, x: np.ndarray, columns: Sequence[int]) -> list[int]:
+    """The columns of x (columns, series, time) that tell most of y, as many as the rows of a series can bear."""
+    most = max(2, int(np.median((~np.isnan(y)).sum(axis=1)) // ROWS_PER_COLUMN)) if len(y) else len(columns)
+    if len(columns) <= most:
+        return list(columns)
+    left = np.array([np.minimum(_left(y, x[k][None]), 1.0).mean() for k in columns])
+    return sorted(np.asarray(columns)[np.argsort(left, kind="stable")[:most]].tolist())
+
+
+def _smallest(one: _Batch, y: np.ndarray, x: np.ndarray, columns: Sequence[int]) -> list[int]:
+    """The columns without those that the others can do without, for one series."""
+    parts = list(columns)
+    for k in columns:
+        fewer = [part for part in parts if part != k]
+        if fewer and len(_determines(one, y, x[fewer])):
+            parts = fewer
+    return parts
 
 
 def _determines(batch: _Batch, y: np.ndarray, x: np.ndarray, ranked: bool = False) -> np.ndarray:
@@ -227,8 +249,7 @@ def _determines(batch: _Batch, y: np.ndarray, x: np.ndarray, ranked: bool = Fals
     left = _left(y[tried], x[:, tried])
     found = _beyond_chance(batch, y[tried], left)
     rest = tried[~found]
-    if ranked:
-        rest = rest[left[~found] <= WORTH_A_LOOK]
+    rest = rest[_worth_a_look(y[rest], x[:, rest])]
     if not len(rest):
         return tried[found]
     kept = _sound(y[rest], x[:, rest])
@@ -255,14 +276,28 @@ def _sound(y: np.ndarray, x: np.ndarray) -> np.ndarray:
     Least trimmed squares (Rousseeuw 1984) by concentration steps, begun without the rows that lie far out.
     """
     known = ~np.isnan(y) & ~np.isnan(x).any(axis=0)
-    kept = known.copy()
-    for values in (y, *x):
-        low, middle, high = _quantiles(values, known, (0.25, 0.5, 0.75))
-        kept &= ~((high > low) & (np.abs(values - middle) > FAR * (high - low)))
+    kept = _near(y, x, known)
     for _ in range(ROUNDS):
         rest = _residuals(y, x, kept)
         kept = known & (rest <= _quantiles(rest, known, (1 - CORRUPTED,))[0])
     return kept
+
+
+def _near(y: np.ndarray, x: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The known rows of which no value lies far out: bool (series, time)."""
+    kept = known.copy()
+    for values in (y, *x):
+        low, middle, high = _quantiles(values, known, (0.25, 0.5, 0.75))
+        kept &= ~((high > low) & (np.abs(values - middle) > FAR * (high - low)))
+    return kept
+
+
+def _worth_a_look(y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Whether the usual residual is small beside the spread of y: bool (series,)."""
+    known = ~np.isnan(y) & ~np.isnan(x).any(axis=0)
+    kept = _near(y, x, known)
+    usual = _quantiles(_residuals(y, x, kept), known, (0.5,))[0][:, 0] * kept.sum(axis=1)
+    return usual <= USUAL
 
 
 def _quantiles(values: np.ndarray, known: np.ndarray, levels: tuple[float, ...]) -> list[np.ndarray]:
