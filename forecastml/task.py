@@ -14,6 +14,7 @@ from forecastml.data.leak_guard import POLICIES as LEAK_POLICIES
 from forecastml.data.leak_guard import alike, remaining
 from forecastml.data.panel import Panel, extent
 from forecastml.data.policies import Policies
+from forecastml.data.row_leaks import admitted_rows
 from forecastml.data.schema import Schema, names
 from forecastml.data.table import RowColumns, Table
 from forecastml.errors import ConfigError, DataError
@@ -277,7 +278,8 @@ class _OfRows:
 
     target: column to predict; features: numeric columns to predict from (none: every other column); group: key columns
     whose rows share an ensemble (none: all rows do); weight: row weights; metric; n_folds: "auto" by the number of rows
-    (10 below 1,000, else 3, above 20,000 one tenth held out), or a number; seed: of the folds.
+    (10 below 1,000, else 3, above 20,000 one tenth held out), or a number; seed: of the folds; leaks: features that are
+    the target in other words are told ("warn"), left out ("exclude") or refused ("error").
     """
 
     target: str = "y"
@@ -287,6 +289,7 @@ class _OfRows:
     metric: str = ""
     n_folds: int | str = "auto"
     seed: int = 0
+    leaks: str = "warn"
 
     name: ClassVar[str] = ""
     labels: ClassVar[bool] = False
@@ -296,6 +299,7 @@ class _OfRows:
             object.__setattr__(self, name, names(getattr(self, name)))
         if self.n_folds != "auto":
             check_whole("n_folds", self.n_folds, least=2)
+        check_one_of("leaks", self.leaks, LEAK_POLICIES)
         check_metric(self.metric, self.name)
 
     @property
@@ -312,7 +316,8 @@ class _OfRows:
         """Read a table into rows and say what was found; raises `DataError` with the remedy."""
         from forecastml.data.table_reading import read_table
 
-        return read_table(source, self.columns, like)
+        reading = read_table(source, self.columns, like)
+        return reading if like is not None else admitted_rows(reading, self.leaks)
 
     def cut(self, data: Table, most_folds: Callable[[int], int]) -> Cut:
         """Cross validation, or one part held out of many rows."""

@@ -148,7 +148,7 @@ def _copies(batch: _Batch, column: int, horizon: int, past: bool) -> Iterator[tu
     if not len(others):
         return
     y, x = batch.y[others], batch.x[column][others]
-    shift = _likely_shift(_ranks(np.where(np.isnan(x), np.nan, y)), _ranks(x), horizon)
+    shift = _likely_shift(ranks_of(np.where(np.isnan(x), np.nan, y)), ranks_of(x), horizon)
     for step in np.unique(shift[shift < 0] if past else shift[shift != 0]):
         there = others[shift == step]
         found = _is_copy(batch.of(there), _shifted(batch.x[column][there], int(step)))
@@ -162,7 +162,7 @@ def _is_copy(batch: _Batch, x: np.ndarray) -> np.ndarray:
     if not len(fine):
         return fine
     unknown = np.isnan(x[fine]) | np.isnan(batch.y[fine])
-    places = [_ranks(np.where(unknown, np.nan, values[fine])) for values in (batch.y, x)]
+    places = [ranks_of(np.where(unknown, np.nan, values[fine])) for values in (batch.y, x)]
     near = _left(places[0], places[1][None]) <= WORTH_A_LOOK
     fine, (y, ranks) = fine[near], (place[near] for place in places)
     ranked = _determines(batch.of(fine), y, ranks[None], ranked=True)
@@ -255,9 +255,9 @@ def _determines(batch: _Batch, y: np.ndarray, x: np.ndarray, ranked: bool = Fals
     kept = _sound(y[rest], x[:, rest])
     sound, regressors = np.where(kept, y[rest], np.nan), np.where(kept, x[:, rest], np.nan)
     place = np.where(np.isnan(x[:, rest]).any(axis=0), np.nan, y[rest])
-    stays = _variance(np.where(kept, _ranks(place), np.nan)) >= STAYING * _variance(_ranks(place))
+    stays = _variance(np.where(kept, ranks_of(place), np.nan)) >= STAYING * _variance(ranks_of(place))
     if ranked:
-        sound, regressors = _ranks(sound), np.stack([_ranks(column) for column in regressors])
+        sound, regressors = ranks_of(sound), np.stack([ranks_of(column) for column in regressors])
     return np.sort(np.append(tried[found], rest[stays & _beyond_chance(batch, sound, _left(sound, regressors))]))
 
 
@@ -369,7 +369,7 @@ def _logs(values: np.ndarray) -> np.ndarray:
     return np.log(np.where(positive & (values > 0), values, np.nan))
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
+def ranks_of(values: np.ndarray) -> np.ndarray:
     """Ranks within each series, ties sharing their mean rank, NaN kept (series, time)."""
     order = np.argsort(values, axis=1, kind="stable")
     ranked = np.take_along_axis(values, order, axis=1)

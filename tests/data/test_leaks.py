@@ -246,3 +246,42 @@ def test_the_leak_of_bike_share_is_found_and_left_out():
     weather = ("weathersit", "temp", "atemp", "hum", "windspeed")
     task = fm.Forecasting(horizon=14, known=(*weather, "casual", "registered", "log"), leaks="exclude")
     assert task.read(frame).data.schema.known == weather
+
+
+# --- rows ---
+
+
+def rows(**columns) -> pd.DataFrame:
+    rng = np.random.default_rng(8)
+    y = rng.gamma(3.0, 2.0, 200)
+    label = np.where(y > 6, "high", np.where(y > 3, "mid", "low"))
+    good = y + rng.normal(0, 1, 200)
+    table = pd.DataFrame({"y": y, "label": label, "good": good, "flag": (y > 6).astype(float)})
+    return table.assign(log=np.log(y), kilo=-y * 1000, code=pd.Categorical(label).codes * 10.0 + 1, **columns)
+
+
+def test_a_feature_that_is_the_target_is_told_left_out_or_refused():
+    features = ("good", "flag", "log", "kilo", "code")
+    task = fm.Regression(target="y", features=features)
+    assert [f.column for f in task.read(rows()).findings if f.code == "leak"] == ["log", "kilo"]
+    assert replace(task, leaks="exclude").read(rows()).data.schema.known == ("good", "flag", "code")
+    with pytest.raises(DataError, match="feature 'log' is 'y' in other words"):
+        replace(task, leaks="error").read(rows())
+    with pytest.raises(DataError, match="feature 'log' is 'y' in other words"):
+        fm.Regression(target="y", features=("log", "kilo"), leaks="exclude").read(rows())
+    classes = fm.Classification(target="label", features=features, leaks="exclude")
+    reading = classes.read(rows())
+    assert reading.data.schema.known == ("good", "flag", "log", "kilo"), "to separate classes is what features are for"
+    assert [(f.severity, f.column) for f in reading.findings if f.code == "leak"] == [("fixed", "code")]
+
+
+def test_a_model_of_rows_ignores_the_features_that_were_left_out(tmp_path):
+    task = fm.Regression(target="y", features=("good", "log"), leaks="exclude")
+    config = fm.Config.preset("fast", allow=("dummy", "ridge"))
+    model = fm.fit(rows(), task, config)
+    honest = fm.fit(rows(), fm.Regression(target="y", features="good"), config)
+    model.save(tmp_path / "model")
+    again = fm.load(tmp_path / "model")
+    assert again.task == task
+    assert again.predict(rows().drop(columns="log")).equals(honest.predict(rows()))
+    assert again.predict(rows()).equals(honest.predict(rows()))
