@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forecastml.data.calendar import to_text, to_times
-from forecastml.data.checks import NAMED, Finding, Reading, alert, refuse
+from forecastml.data.checks import NAMED, Finding, Reading, alert
 from forecastml.data.clocks import local_zones
-from forecastml.data.leak_guard import LeakGuard
+from forecastml.data.leak_guard import LeakGuard, refuse_leaks
 from forecastml.data.outliers import HALF, outliers
 from forecastml.data.panel import Panel, extent, ragged_rows
 from forecastml.data.shifts import Grid, shifts
@@ -34,9 +34,9 @@ def examined(reading: Reading, horizon: int, leaks: str) -> Reading:
 
 
 def admitted(reading: Reading, horizon: int, leaks: str) -> Reading:
-    """As `examined`; raises `DataError` for what cannot be used."""
+    """As `examined`; raises `ConfigError` for leaks if `leaks` is "error"."""
     reading = examined(reading, horizon, leaks)
-    refuse(reading.findings, future=False)
+    refuse_leaks(reading.findings)
     return reading
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,8 +22,8 @@ CONDEMNED = 0.1
 _ROLES = ("known", "past")
 #: By whether the covariate is a past one: what to do with the column, and after it what it would lead to.
 _REMEDY = {
-    False: "leave {} out, or declare {} as past (--past, past=) if only known afterwards",
-    True: "leave {} out, or shift {} so that a row holds what was known at its time",
+    False: "leave {} out (--leaks exclude, leaks=), or declare {} as past (--past, past=) if only known afterwards",
+    True: "leave {} out (--leaks exclude, leaks=), or shift {} so that a row holds what was known at its time",
 }
 _OTHERWISE = "scores with {} would be too good to be true"
 
@@ -91,6 +91,13 @@ class LeakGuard:
             done = "it is left out" if finding.column else "they are left out"
             return replace(finding, severity="fixed", message=f"{finding.message}; {done}", remedy="")
         return replace(finding, severity="error" if self.policy == "error" else "alert", remedy=remedy)
+
+
+def refuse_leaks(findings: Iterable[Finding]) -> None:
+    """Raise `ConfigError` for the leaks among the findings that are errors: the roles of these columns are wrong."""
+    errors = [str(finding) for finding in findings if (finding.code, finding.severity) == ("leak", "error")]
+    if errors:
+        raise ConfigError("\n".join(errors))
 
 
 def without(panel: Panel, columns: Sequence[str]) -> Panel:

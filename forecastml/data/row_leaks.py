@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from forecastml.data.checks import Finding, Reading, refuse
+from forecastml.data.checks import Finding, Reading
+from forecastml.data.leak_guard import refuse_leaks
 from forecastml.data.leaks import LEAST_DISTINCT, LEAST_ROWS, ranks_of
 from forecastml.data.table import Table
 
@@ -19,7 +20,7 @@ MOST_ROWS = 20_000
 def admitted_rows(reading: Reading, leaks: str) -> Reading:
     """A reading with a finding for each feature that is the target, and without these if `leaks` is "exclude".
 
-    Raises `DataError` for them if `leaks` is "error", and when no feature is left.
+    Raises `ConfigError` for them if `leaks` is "error", and when no feature is left.
     """
     table: Table = reading.data
     guilty = row_leaks(table)
@@ -28,7 +29,7 @@ def admitted_rows(reading: Reading, leaks: str) -> Reading:
     if leaks == "exclude" and not kept:
         severity = "error"
     findings = (*reading.findings, *(_finding(table, k, severity) for k in guilty))
-    refuse(findings, future=False)
+    refuse_leaks(findings)
     if severity != "fixed" or not guilty:
         return replace(reading, findings=findings)
     schema = replace(table.schema, known=tuple(table.schema.known[k] for k in kept))
@@ -62,7 +63,10 @@ def _is_target(y: np.ndarray, x: np.ndarray, classes: bool) -> bool:
 
 def _finding(table: Table, column: int, severity: str) -> Finding:
     name, target = table.schema.known[column], table.schema.target
-    message, remedy = f"feature {name!r} is {target!r} in other words", "leave it out: scores with it mean nothing"
+    message, remedy = (
+        f"feature {name!r} is {target!r} in other words",
+        "leave it out (leaks=): scores with it mean nothing",
+    )
     if severity == "fixed":
         message, remedy = f"{message}; it is left out", ""
     return Finding("leak", severity, message, "", name, 1, remedy)
