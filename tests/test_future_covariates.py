@@ -24,7 +24,7 @@ from tests.tables import daily_with_price
 
 DAYS = 7
 TASK = fm.Forecasting(horizon=7, series="store", known=("price", "event"))
-CONFIG = fm.Config.preset("balanced", allow=("seasonal_naive", "ridge"))
+CONFIG = fm.Config.preset("fast", allow=("seasonal_naive", "ridge"))
 
 
 def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -266,10 +266,10 @@ def test_features_unknown_at_forecast_time_are_past_covariates():
         fm.Forecasting(horizon=3, known="x", past="x")
 
 
-def with_past(length: int = 90) -> Panel:
+def with_past(length: int = 56) -> Panel:
     """Series with a known and a past covariate that drive them, the known one far beyond the end."""
     rng = np.random.default_rng(5)
-    n, season = 3, 7
+    n, season = 2, 7
     x, z = rng.normal(size=(n, length + 20)), rng.normal(size=(n, length))
     y = 20 + 2 * np.sin(2 * np.pi * np.arange(length) / season) + 3 * x[:, :length] + np.roll(z, 1, axis=1)
     panel = Panel.of(y)
@@ -297,7 +297,7 @@ COVARIATE_LEARNERS = [n for n in learner_names() if get_learner(n).capabilities.
 @pytest.mark.parametrize("name", [n for n in COVARIATE_LEARNERS if "forecasting" in get_learner(n).capabilities.tasks])
 def test_covariates_after_the_cutoff_change_nothing_that_is_fitted(name):
     """Known ones may move forecasts, but no bit of what was learned; past ones nothing at all."""
-    whole, cutoff, horizon = with_past(), 80, 6
+    whole, cutoff, horizon = with_past(), 50, 6
     context = FitContext(horizon=horizon, seasons=(7,))
     fits = {}
     for changed in ("", "known", "past"):

@@ -176,7 +176,7 @@ def sales(n: int = 2, days: int = 90) -> pd.DataFrame:
 
 TABLE = sales()
 TASK = fm.Forecasting(horizon=7, series="store", known=("price", "casual", "registered", "log"))
-CONFIG = fm.Config.preset("balanced", allow=("seasonal_naive", "ridge"))
+CONFIG = fm.Config.preset("fast", allow=("seasonal_naive", "ridge"))
 
 
 def test_leaks_are_told_left_out_or_refused():
