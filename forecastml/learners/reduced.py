@@ -20,6 +20,7 @@ from forecastml.data.panel import Panel, extent, ragged_rows
 from forecastml.features.history import History
 from forecastml.features.panel import FeatureSet
 from forecastml.features.points import Points
+from forecastml.features.standing import Standing
 from forecastml.features.target import TargetTransform
 from forecastml.kernels.lags import filled_forward, lagged
 from forecastml.learners.rows import TableModel, TrainingTable
@@ -59,7 +60,8 @@ class ReducedModel:
 
     def status(self, panel: Panel) -> tuple[str, ...]:
         """Per series "ok" or why there is no forecast."""
-        largest = extent(panel.last(self.lookback))[1]
+        tail = panel.last(self.lookback)
+        largest = extent(replace(tail, target=self.transform.forward(tail.target)))[1]
         return tuple(np.where(np.isnan(largest), NO_VALUES, OK).tolist())
 
     def predict(self, inputs: Panel, horizon: int) -> np.ndarray:
@@ -72,6 +74,7 @@ class ReducedModel:
         ahead = _Ahead.of(self, inputs, horizon)
         for steps, base, told in ahead.rows():
             values = base if self.table is None or told is None else base + ahead.scale_of(steps) * self._table(told)
+            values = np.minimum(values, ahead.ceiling_of(steps))
             ahead.take(steps, values)
             result[:, steps] = self.transform.backward(values).reshape(len(inputs), -1)
         return result
@@ -87,7 +90,7 @@ class _Ahead:
     model: ReducedModel
     tail: Panel
     values: np.ndarray
-    scale: np.ndarray
+    standing: Standing
     horizon: int
 
     @classmethod
@@ -96,7 +99,7 @@ class _Ahead:
         values = np.full((model.lookback + horizon, len(tail)), np.nan)
         rows, series = _places(tail)
         values[rows - tail.lengths[series] + model.lookback, series] = tail.target
-        return cls(model, tail, values, model.transform.scales(tail), horizon)
+        return cls(model, tail, values, model.transform.standing(tail), horizon)
 
     def rows(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray | None]]:
         """Steps (from 0) that are told at a time, the base of their points, and the features: series-major."""
@@ -114,7 +117,10 @@ class _Ahead:
             yield slice(step, step + 1), *self._told(here, step, fixed[part])
 
     def scale_of(self, steps: slice) -> np.ndarray:
-        return np.repeat(self.scale, steps.stop - steps.start)
+        return np.repeat(self.standing.scale, steps.stop - steps.start)
+
+    def ceiling_of(self, steps: slice) -> np.ndarray:
+        return np.repeat(self.standing.ceiling, steps.stop - steps.start)
 
     def take(self, steps: slice, values: np.ndarray) -> None:
         """What was predicted is known from now on."""
@@ -141,10 +147,10 @@ class _Ahead:
             return np.where(source >= 0, self.values[np.maximum(source, 0), points.series], np.nan)
 
         levels = [level[-1][points.series] for level in model.transform.levels(history.last(model.transform.depth))]
-        base = model.transform.base(levels, before, points)
+        base = model.transform.base(levels, before, points, self.standing)
         if model.table is None or not len(points):
             return base, None
-        unit = base, _inverse(self.scale)[points.series]
+        unit = base, _inverse(self.standing.scale)[points.series]
         for first, feature in model.features.of_role("history"):
             for k, column in enumerate(feature.columns(history.last(feature.depth))):
                 fixed[:, first + k] = _in_units(column[-1][points.series], feature.units[k], *unit)
@@ -156,11 +162,11 @@ def training_table(panel: Panel, model: ReducedModel, most_rows: int) -> Trainin
     """One row or more per known value that has a base, of series that changed of late."""
     raw = capped(panel, most_rows).compact()
     filled = _filled(raw, model.transform)
-    scale = model.transform.scales(_filled(raw.last(model.lookback), model.transform))
+    standing = model.transform.standing(_filled(raw.last(model.lookback), model.transform))
     position, series = _places(raw)
     weight = np.ones(len(position)) if raw.weight is None else raw.weight
     target = model.transform.forward(raw.target)
-    use = np.flatnonzero(~np.isnan(target) & (scale[series] > 0) & (weight > 0))
+    use = np.flatnonzero(~np.isnan(target) & (standing.scale[series] > 0) & (weight > 0))
     rows, step = _told_from(use, position, model.steps, most_rows)
     history = History(filled.target, position)
     points = Points(series[rows], position[rows], step)
@@ -169,12 +175,12 @@ def training_table(panel: Panel, model: ReducedModel, most_rows: int) -> Trainin
     def before(back: np.ndarray) -> np.ndarray:
         return lagged(filled.target, rows, first, back)
 
-    base = model.transform.base([level[anchor] for level in model.transform.levels(history)], before, points)
+    base = model.transform.base([level[anchor] for level in model.transform.levels(history)], before, points, standing)
     there = np.flatnonzero(~np.isnan(base))
     if len(there) < len(rows):
         rows, step, base, anchor, first = rows[there], step[there], base[there], anchor[there], first[there]
         points = Points(series[rows], position[rows], step)
-    unit = base, _inverse(scale)[points.series]
+    unit = base, _inverse(standing.scale)[points.series]
     x = np.full((len(rows), len(model.features.names)), np.nan, dtype=np.float32)
     for begin, feature in model.features.of_role("history"):
         for k, column in enumerate(feature.columns(history)):
