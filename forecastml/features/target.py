@@ -75,6 +75,11 @@ class TargetTransform:
         return TRANSFORMS[self.kind][0]
 
     @property
+    def bound(self) -> str:
+        """What values have to be, as an end of a message; "" where all will do."""
+        return f" above {BOUNDS[self.power]:g}" if self.power in BOUNDS else ""
+
+    @property
     def depth(self) -> int:
         """How many values before the origin a base reads."""
         if TRANSFORMS[self.kind][1] == "trend":

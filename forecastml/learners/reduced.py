@@ -62,7 +62,7 @@ class ReducedModel:
         """Per series "ok" or why there is no forecast."""
         tail = panel.last(self.lookback)
         largest = extent(replace(tail, target=self.transform.forward(tail.target)))[1]
-        return tuple(np.where(np.isnan(largest), NO_VALUES, OK).tolist())
+        return tuple(np.where(np.isnan(largest), NO_VALUES + self.transform.bound, OK).tolist())
 
     def predict(self, inputs: Panel, horizon: int) -> np.ndarray:
         """Point forecasts (series, horizon); NaN for series without values."""
