@@ -49,8 +49,10 @@ def scales(kept: Panel, kind: str, season: int) -> np.ndarray:
     width = _usable(high - low)
     if kind == "range":
         return width
-    # A series that never changed has a deviation of its own rounding.
-    deviation = np.where(width > 0, _usable(spread_by_series(kept.target, series, n)), 0.0)
+    # In units of the range: squares neither overflow nor vanish, and a series that never changed has no deviation.
+    unit = np.where(width > 0, width, np.inf)
+    deviation = width * spread_by_series((kept.target - low[series]) / unit[series], series, n)
+    deviation = np.where(np.isnan(low), 0.0, deviation)
     if kind == "std":
         return deviation
     first, third = quantiles_by_series(kept.target, series, n, (0.25, 0.75))

@@ -40,6 +40,7 @@ TRANSFORMS = {
     "log": ("log", "level", "error"),
     "log_difference": ("log", "last", "error"),
     "log_seasonal_difference": ("log", "slot", "error"),
+    "log_auto_difference": ("log", "auto", "error"),
     "box_cox": ("box_cox", "level", "error"),
     "mean": ("none", "zero", "mean"),
     "standard": ("none", "mean", "std"),
@@ -48,8 +49,8 @@ TRANSFORMS = {
     "none": ("none", "zero", "none"),
 }
 KINDS = tuple(TRANSFORMS)
-#: Seasons, and at least so many values, that a straight line is drawn through.
-TREND_SEASONS, TREND_VALUES = 2, 12
+#: Seasons, and at least so many values, that a straight line is drawn through; and values where there is no season.
+TREND_SEASONS, TREND_VALUES, TREND_VALUES_ALONE = 2, 12, 24
 #: A forecast rises above the largest value of the history kept by so many times its size at most, where a power would
 #: make it explode.
 ROOM = 9.0
@@ -83,7 +84,7 @@ class TargetTransform:
     def depth(self) -> int:
         """How many values before the origin a base reads."""
         if TRANSFORMS[self.kind][1] == "trend":
-            return max(TREND_SEASONS * self.season, TREND_VALUES)
+            return max(TREND_SEASONS * self.season, TREND_VALUES) if self.season > 1 else TREND_VALUES_ALONE
         return 1 if TRANSFORMS[self.kind][1] == "last" else self.season
 
     def fitted(self, train: Panel) -> TargetTransform:

@@ -42,6 +42,10 @@ def guerrero(values: np.ndarray, begin: np.ndarray, end: np.ndarray, size: int) 
     """
     lengths = end - begin
     series = np.repeat(np.arange(len(begin)), lengths)
+    # The unit changes no exponent, but squares could overflow.
+    largest = np.zeros(len(begin))
+    np.fmax.at(largest, series, values)
+    values = values / np.where(largest > 0, largest, 1.0)[series]
     # Blocks end with the series, so that what is cut off is old.
     whole = lengths // size
     ahead = np.repeat(end, lengths) - 1 - np.arange(len(series))
