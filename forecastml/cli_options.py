@@ -6,6 +6,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -60,7 +61,8 @@ COLUMNS: dict[str, tuple[Any, Any, Any]] = {
 #: What is forecast and how it is judged.
 JUDGED: dict[str, tuple[Any, Any, Any]] = {
     "season": (str | None, None, _option("Season lengths [found in the data].", metavar="24,168")),
-    "holidays": (str, "", _option("Countries whose holidays count, such as US or DE-BY.", metavar="A,B")),
+    "holidays": (str, "", _option("Countries whose holidays count: US, DE-BY, column:state by series.", metavar="A,B")),
+    "holiday_table": (Path | None, None, _option("Holidays of your own: date, name [, place].", exists=True)),
     "metric": (str, "mase", _option("Metric to optimise.")),
     "folds": (str, "auto", _option("Backtest windows that choose the model.", metavar="N|auto")),
     "step": (str, "auto", _option("Steps between their origins.", metavar="N|auto")),
@@ -81,7 +83,7 @@ EFFORT: dict[str, tuple[Any, Any, Any]] = {
 #: Options that are lists of names, and those that the task takes as they are.
 LISTS = ("series", "group", "known", "past", "static", "holidays")
 SAME = ("target", "time", "weight", "mask", "aggregate", "duplicates", "gaps", "stale", "timezone")
-SAME += ("metric", "gap", "integer")
+SAME += ("holiday_table", "metric", "gap", "integer")
 
 
 def with_task(*tables: dict[str, tuple[Any, Any, Any]]) -> Callable[[Callable[..., None]], Callable[..., None]]:

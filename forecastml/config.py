@@ -10,7 +10,7 @@ from forecastml.budget import Budget
 from forecastml.data.schema import names
 from forecastml.errors import ConfigError
 from forecastml.learners.registry import check_names, checked, get_learner, named
-from forecastml.protocols import Candidate, Combination, Facts, Params
+from forecastml.protocols import Candidate, Combination, Facts, Params, Selective
 from forecastml.search.ensemble import Greedy
 
 BASELINES = ("naive", "seasonal_naive", "average", "seasonal_average", "drift")
@@ -25,11 +25,30 @@ LINEAR = ("dummy", "ridge", "logistic")
 #: From this many series on, the other series' residuals make up for few folds.
 MANY_SERIES = 30
 
+#: Candidates of learners across series, as the leaderboard writes them: in this order those of a learner that suit the
+#: data. At most 12 in `balanced`.
+POOLED: dict[str, tuple[str, ...]] = {
+    "fast": ("ridge(transform=scale)", "ridge(transform=mean, steps=direct)"),
+    "balanced": (
+        "ridge(transform=scale)",
+        "ridge(transform=log, steps=direct)",
+        "light_gbm(transform=mean)",
+        "light_gbm(transform=mean, steps=direct)",
+        "light_gbm(transform=scale)",
+        "light_gbm(transform=log, steps=direct)",
+        "light_gbm(transform=seasonal_difference, steps=direct)",
+        "light_gbm(transform=difference)",
+    ),
+    "best": (),
+}
+POOLED["best"] = POOLED["balanced"]
+
 #: preset -> learners in the order of trial (a task takes those that know it), parameter sets per learner, folds (with
 #: many series, with few), and how early a bad candidate stops.
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {
         "learners": (*BASELINES, *WINDOWED, *INTERMITTENT, *CLASSICAL, "median", *LINEAR),
+        "pooled": POOLED["fast"],
         "per_learner": 1,
         "folds": 2,
         "few_series_folds": 4,
@@ -49,6 +68,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "light_gbm",
             "prophet",
         ),
+        "pooled": POOLED["balanced"],
         "per_learner": 2,
         "folds": 3,
         "few_series_folds": 6,
@@ -71,6 +91,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             "light_gbm",
             "prophet",
         ),
+        "pooled": POOLED["best"],
+        "search": 24,
         "per_learner": 6,
         "folds": 5,
         "few_series_folds": 10,
@@ -93,7 +115,10 @@ class Config:
     (weights per group, shrunk towards the pooled ones) or "global" (one set of weights); round_size: candidates asked
     at a time; workers: processes that evaluate candidates; threads: for a learner, when workers is 1 (more than one
     may stall where other programs keep the cores busy); insisted: what was allowed by name, and is tried even where the
-    learner sees nothing to try; with the parameters given there, if any.
+    learner sees nothing to try; with the parameters given there, if any; pooled: candidates of learners across series,
+    in place of their own parameter sets; features: what all of these are told about series, where their own parameters
+    do not say it: {"lags": [1, 7], "windows": [7, 28]} (see `features.automatic.FeatureOptions`); search: the most
+    candidates that are tried beyond these, with other hyper-parameters of the best.
     """
 
     name: str
@@ -111,6 +136,9 @@ class Config:
     workers: int = 1
     threads: int = 1
     insisted: tuple[Candidate, ...] = ()
+    pooled: tuple[str, ...] = ()
+    features: Params = field(default_factory=dict)
+    search: int = 0
 
     @classmethod
     def preset(cls, name: str = "balanced", **choices: Any) -> Config:
@@ -138,6 +166,8 @@ class Config:
             learners = tuple(sorted(learners, key=lambda name: isinstance(get_learner(name), Combination)))
             limits = {"patience": choices.get("patience"), "share": choices.get("share")}
             config = replace(config, learners=learners, insisted=allow, **limits)
+        if config.features:
+            checked(Candidate("ridge", config.features))
         return replace(config, learners=tuple(name for name in config.learners if name not in block))
 
     def __post_init__(self) -> None:
@@ -166,13 +196,17 @@ class Config:
         """Parameter sets of a learner: those insisted on, else the first ones of its own."""
         learner = get_learner(name)
         given = [candidate.params for candidate in self.insisted if candidate.learner == name]
+        features = self.features if isinstance(learner, Selective) and facts.separable else {}
         if any(given):
-            return given
+            return [{**features, **params} for params in given]
+        listed = [candidate.params for candidate in map(named, self.pooled) if candidate.learner == name]
+        if facts.separable and listed:
+            return [{**features, **params} for params in listed if learner.suits(params, facts)] or given
         if isinstance(learner, Combination):
             made_of = learner.among(self.learners, {})
             return given if made_of is None else [made_of]
         limit = len(facts.seasons) if name in BASELINES else self.per_learner
-        return learner.space(facts)[: max(limit, 1)] or given
+        return [{**features, **params} for params in learner.space(facts)[: max(limit, 1)] or given]
 
 
 def as_config(config: Config | str) -> Config:
@@ -192,5 +226,6 @@ def config_from_json(values: Mapping[str, Any]) -> Config:
         "budget": Budget(**values["budget"]),
         "greedy": Greedy(**values["greedy"]),
         "insisted": tuple(Candidate(**candidate) for candidate in values["insisted"]),
+        "pooled": tuple(values.get("pooled", ())),
     }
     return Config(**{**values, **parts})

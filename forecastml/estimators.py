@@ -52,6 +52,7 @@ class AutoForecaster(BaseEstimator):
         timezone: str | None = None,
         season: int | Sequence[int] | None = None,
         holidays: str | Sequence[str] | None = None,
+        holiday_table: Any = None,
         metric: str = "mase",
         n_folds: int | str = "auto",
         step: int | str = "auto",
@@ -84,6 +85,7 @@ class AutoForecaster(BaseEstimator):
         self.timezone = timezone
         self.season = season
         self.holidays = holidays
+        self.holiday_table = holiday_table
         self.metric = metric
         self.n_folds = n_folds
         self.step = step

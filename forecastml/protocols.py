@@ -170,8 +170,9 @@ class FitContext:
 
     horizon: steps to predict per item (1 for tables); gap: how many of them, at the start, are not scored; outputs:
     columns of the prediction; seasons: season lengths in steps, primary first, () when none; metric: name of the
-    metric in use; holidays: countries, or countries with a subdivision, whose holidays count ("US", "DE-BY");
-    threads: how many the learner may use.
+    metric in use; holidays: countries, or countries with a subdivision, whose holidays count ("US", "DE-BY"), or
+    "column:state" for the places that series have in a column; holiday_table: holidays of one's own as (date, name,
+    place), the place "" is everywhere; threads: how many the learner may use.
     """
 
     horizon: int = 1
@@ -180,6 +181,7 @@ class FitContext:
     seasons: tuple[int, ...] = ()
     metric: str = "mase"
     holidays: tuple[str, ...] = ()
+    holiday_table: tuple[tuple[str, str, str], ...] = ()
     deadline: Deadline = field(default_factory=Deadline)
     seed: int = 0
     threads: int = 1
@@ -190,7 +192,8 @@ class Facts:
     """What a learner may look at to state its space; taken from the earliest training window.
 
     items: number of series (or rows); shortest, longest: values per series (rows); seasons as in `FitContext`;
-    natural: the season length that the calendar suggests, 1 for none; positive: every known target is above zero;
+    natural: the season length that the calendar suggests, 1 for none; positive, nonnegative: all known targets are
+    above zero, or not below it;
     covariates: kinds that the data has; separable: as in `Dataset`; demand: share of the series in each class of demand
     ("smooth", "erratic", "intermittent", "lumpy"), of those that have one.
     """
@@ -203,6 +206,7 @@ class Facts:
     seasons: tuple[int, ...] = ()
     natural: int = 1
     positive: bool = False
+    nonnegative: bool = False
     covariates: frozenset[str] = frozenset()
     separable: bool = True
     demand: Mapping[str, float] = field(default_factory=dict)
@@ -285,6 +289,15 @@ class Combination(Protocol):
 
     def joined(self, params: Params, fitted: Sequence[Fitted]) -> Fitted:
         """What a fit would return, from the fitted parts in order; all serve the same items."""
+        ...
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """A learner some of whose parameters make sense for some data alone."""
+
+    def suits(self, params: Params, facts: Facts) -> bool:
+        """Whether these parameters are worth a trial."""
         ...
 
 

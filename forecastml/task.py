@@ -38,7 +38,9 @@ class Forecasting:
     "sum", "mean", "min" or "max", to bring rows to the coarser `freq`; duplicates, gaps, stale: how repeated rows,
     holes and series that ended long ago are handled (see `data.policies.Policies`); timezone: of local time, such as
     "Europe/Paris" ("UTC>Europe/Paris" when times without a zone are UTC); season: season lengths in steps (None: found
-    in the data; () or 1: none); holidays: country codes whose holidays count ("US", "DE-BY" with a subdivision);
+    in the data; () or 1: none); holidays: country codes whose holidays count ("US", "DE-BY" with a subdivision), or
+    "column:state", a column that tells the place of each series; holiday_table: holidays of your own, a table or file
+    with the columns date, name and, if not for all series, place;
     metric: see `forecastml.metrics.metric_names()`; n_folds, step: of the rolling origin, "auto" by the rule of
     `RollingOrigin`; gap: periods after the last known value that are not forecast; quantiles: levels of the
     intervals; integer: round forecasts; lower: bound of forecasts ("auto": 0 for series that never were negative,
@@ -65,6 +67,7 @@ class Forecasting:
     timezone: str | None = None
     season: int | Sequence[int] | None = None
     holidays: str | Sequence[str] | None = None
+    holiday_table: Any = None
     metric: str = "mase"
     n_folds: int | str = "auto"
     step: int | str = "auto"
@@ -95,10 +98,10 @@ class Forecasting:
                 _whole(name, getattr(self, name), least=1)
         if self.lower not in (None, "auto") and not isinstance(self.lower, (int, float)):
             raise ConfigError(f"lower is {self.lower!r}; give a number, None or 'auto'")
-        if self.holidays:
-            from forecastml.features.holidays import holiday_names
+        if self.holidays or self.holiday_table is not None:
+            from forecastml.features.holiday_table import checked_holidays
 
-            holiday_names(self.holidays)
+            object.__setattr__(self, "holiday_table", checked_holidays(self.holidays, self.holiday_table))
         _checked_metric(self.metric, self.name)
         _ = self.schema, self.policies
 
@@ -146,6 +149,10 @@ class Forecasting:
         # What others share is known: one group may well be without a value.
         if like is None and not reading.data.lengths.any():
             raise DataError(f"column {self.target!r} holds no number at all; check the target column")
+        if self.holidays:
+            from forecastml.features.holiday_features import check_places
+
+            check_places(reading.data, self.holidays, self.holiday_table or ())
         return replace(reading, findings=(*reading.findings, *diagnose(reading.data, self.gap + self.horizon)))
 
     def check(self, source: Any) -> Reading:
@@ -179,6 +186,7 @@ class Forecasting:
             seasons=seasons,
             metric=self.scorer.name,
             holidays=self.holidays,
+            holiday_table=self.holiday_table or (),
         )
 
     def fallback(self, seasons: tuple[int, ...] = ()) -> Candidate:
@@ -229,7 +237,7 @@ class Forecasting:
         window = earliest(data, cut.folds)
         lengths = window.lengths[window.lengths > 0]
         covariates = [kind for kind in ("known", "past", "static") if getattr(data.schema, kind)]
-        smallest = extent(window)[0]
+        lowest = float(np.nanmin(extent(window)[0], initial=np.inf)) if len(window) else -np.inf
         return Facts(
             task=self.name,
             horizon=self.gap + self.horizon,
@@ -238,7 +246,8 @@ class Forecasting:
             longest=int(lengths.max(initial=0)),
             seasons=cut.seasons,
             natural=1 if self.season is not None else (*natural_seasons(data.frequency), 1)[0],
-            positive=bool(len(smallest)) and bool(np.nanmin(smallest) > 0),
+            positive=lowest > 0,
+            nonnegative=lowest >= 0,
             covariates=frozenset(covariates),
             demand=demand_shares(window.target, window.begin, window.end),
         )

@@ -61,6 +61,8 @@ def test_options_reach_the_task_and_the_config(run, sales, tmp_path, monkeypatch
         raise LearnerError("enough seen")
 
     monkeypatch.setattr(forecastml, "fit", fit, raising=False)
+    closures = tmp_path / "closures.csv"
+    closures.write_text("date,name\n2024-05-06,Stocktaking\n", encoding="utf-8")
     options = {
         "group": "store",
         "known": "price, promotion",
@@ -73,6 +75,7 @@ def test_options_reach_the_task_and_the_config(run, sales, tmp_path, monkeypatch
         "stale": "skip",
         "timezone": "UTC>Europe/Paris",
         "holidays": "US,DE-BY",
+        "holiday-table": closures,
         "season": "7,365",
         "metric": "rmse",
         "allow": "naive,drift",
@@ -99,6 +102,7 @@ def test_options_reach_the_task_and_the_config(run, sales, tmp_path, monkeypatch
         *("sold_out", "sum", "last", "zero", "skip", "UTC>Europe/Paris"),
         ("US", "DE-BY"),
     )
+    assert task.holiday_table == (("2024-05-06", "Stocktaking", ""),)
     assert (task.freq, task.season, task.metric) == ("D", (7, 365), "rmse")
     assert (task.n_folds, task.step, task.gap, task.quantiles, task.integer) == (4, 2, 1, (0.05, 0.95), True)
     assert (config.name, config.learners, config.workers) == ("fast", ("naive", "drift"), 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -101,3 +103,23 @@ def test_parameters_given_by_name_are_used():
     config = fm.Config.preset("fast", allow="seasonal_naive(season_length=3)")
     model = fm.fit(table, fm.Forecasting(horizon=3), config)
     assert model.forecast()["mean"].tolist() == table["y"].tolist()[-3:]
+
+
+def test_at_most_twelve_pooled_candidates_of_which_those_are_tried_that_suit_the_data():
+    assert all(len(PRESETS[preset]["pooled"]) <= 12 for preset in ("fast", "balanced"))
+    pooled = [name for name in tried() if name.startswith(("ridge", "light_gbm"))]
+    assert pooled and not any("log" in name for name in pooled)
+    facts = replace(FACTS, nonnegative=True)
+    more = [candidate.name for candidate in fm.Config.preset("balanced").candidates(facts)]
+    assert any("log" in name for name in more)
+    assert not any("seasonal_difference" in c.name for c in fm.Config.preset().candidates(replace(FACTS, seasons=())))
+
+
+def test_features_are_asked_for_once_for_all_of_them():
+    asked = {"lags": [1, 2], "windows": [4]}
+    names = [name for name in tried(features=asked, allow=("ridge", "naive")) if name != "naive"]
+    assert names and all(name.startswith("ridge(lags=[1, 2], windows=[4], ") for name in names)
+    own = tried(features=asked, allow="ridge(lags=7)")
+    assert own == ["ridge(lags=7, windows=[4])"]
+    with pytest.raises(ConfigError, match="lags"):
+        fm.Config.preset(features={"lags": [0]})

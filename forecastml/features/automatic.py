@@ -1,4 +1,4 @@
-"""Which features suit a panel: the choices of a user, and for what is left open what the data and its seasons suggest."""
+"""Which features suit a panel: a user's choices, and for what is left open what data and seasons suggest."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from forecastml.data.calendar import calendar_fields, local_days
 from forecastml.data.panel import Panel
 from forecastml.errors import ConfigError
+from forecastml.features import dates
 from forecastml.features.covariates import Key, Known, KnownChange, KnownSeasonChange, Past, Static, Steps
 from forecastml.features.history_features import Lags, Windows
-from forecastml.features.panel import CALENDAR, Calendar, FeatureSet, HolidayCode, Slots
+from forecastml.features.panel import FeatureSet
 from forecastml.features.slots import SeasonLags, SeasonWindow
 from forecastml.protocols import FitContext
 
@@ -72,7 +72,6 @@ def automatic(panel: Panel, context: FitContext, direct: bool, options: FeatureO
     codes = tuple(panel.categories)
     schema = panel.schema
     numbers = [column for column in schema.known if column not in codes]
-    fields_ = calendar_fields(panel.start[:1], panel.frequency, panel.tz)
     parts: list[Any] = [Lags(tuple(lags)), Windows(tuple(windows), tuple(options.aggregates))]
     if direct:
         for m in seasons:
@@ -82,10 +81,7 @@ def automatic(panel: Panel, context: FitContext, direct: bool, options: FeatureO
             if count >= 2:
                 parts += [SeasonWindow(m, min(8, (longest - horizon) // m))]
         parts.append(Steps())
-    parts.append(Calendar(tuple(name for name in CALENDAR if name in fields_)))
-    parts.append(Slots(tuple(m for m in seasons if not fields_ and m > 1)))
-    if context.holidays and local_days(panel.start[:1], panel.frequency) is not None:
-        parts.append(HolidayCode(context.holidays))
+    parts += dates.automatic(panel, context)
     parts.append(Known(schema.known, tuple(c for c in schema.known if c in codes)))
     for column in numbers:
         if _moves(panel, column):

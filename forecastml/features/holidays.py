@@ -1,7 +1,13 @@
-"""Public holidays by name and local date, from the library `holidays`."""
+"""Public holidays by name and local date, from the library `holidays`.
+
+A place is a country or a country with a subdivision ("US", "DE-BY"). "column:state" names none itself: it stands for
+the place that each series has in that column, and counts for no place here.
+"""
 
 from __future__ import annotations
 
+import warnings
+from datetime import date
 from functools import lru_cache
 
 import numpy as np
@@ -10,6 +16,21 @@ from forecastml.errors import ConfigError
 
 #: Years whose holidays give the names: wide, so that the names do not depend on the data.
 YEARS = (1990, 2040)
+#: What a place of each series begins with.
+COLUMN = "column:"
+#: Days of the week without work where nothing else is known, 0 = Monday.
+WEEKEND = frozenset({5, 6})
+_EPOCH = date(1970, 1, 1).toordinal()
+
+
+def fixed_places(places: tuple[str, ...]) -> tuple[str, ...]:
+    """The places that hold for all series."""
+    return tuple(place for place in places if not place.startswith(COLUMN))
+
+
+def place_columns(places: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns that hold the place of each series."""
+    return tuple(place.removeprefix(COLUMN).strip() for place in places if place.startswith(COLUMN))
 
 
 @lru_cache(maxsize=64)
@@ -45,26 +66,62 @@ def holiday_codes(places: tuple[str, ...], days: np.ndarray) -> np.ndarray:
     return codes
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
+def is_place(place: str) -> bool:
+    """Whether the library knows the holidays of a place."""
+    try:
+        _kind(place)
+    except ConfigError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def weekend(place: str) -> frozenset[int]:
+    """Days of the week without work, 0 = Monday."""
+    return frozenset(_kind(place)[0].weekend)
+
+
+@lru_cache(maxsize=1024)
 def _calendar(places: tuple[str, ...], first_year: int, last_year: int) -> dict[str, np.ndarray]:
+    first, end = date(first_year, 1, 1).toordinal() - _EPOCH, date(last_year, 12, 31).toordinal() - _EPOCH + 1
     found: dict[str, set[int]] = {}
-    for place in places:
-        days = _place(place, range(first_year, last_year + 1))
-        for date in days:
-            for name in days.get_list(date):
-                found.setdefault(name, set()).add((np.datetime64(date) - np.datetime64("1970-01-01")).astype(int))
+    for place in fixed_places(places):
+        for decade in range(first_year // 10, last_year // 10 + 1):
+            for day, name in _of_decade(place, decade):
+                if first <= day < end:
+                    found.setdefault(name, set()).add(day)
     return {name: np.array(sorted(found[name]), dtype=np.int64) for name in sorted(found)}
 
 
-def _place(place: str, years: range):
-    """The library's calendar of a place, in English where it has that, so that names do not follow the locale."""
+@lru_cache(maxsize=1 << 13)
+def _of_decade(place: str, decade: int) -> tuple[tuple[int, str], ...]:
+    """The paid holidays of a place in ten years: days since 1970-01-01 and names.
+
+    They are in English where the library has that, so that names do not follow the locale.
+    """
+    _, language = _kind(place)
+    with warnings.catch_warnings():
+        # Years that a calendar does not reach have no holidays; the library says so once per call.
+        warnings.simplefilter("ignore")
+        days = _library(place, years=range(10 * decade, 10 * decade + 10), language=language)
+    # A day with two holidays has both names in one text; only the library can tell them apart.
+    return tuple((day.toordinal() - _EPOCH, name) for day in sorted(days) for name in days.get_list(day))
+
+
+@lru_cache(maxsize=4096)
+def _kind(place: str):
+    """The library's calendar of a place without dates, and the language of its names."""
+    kind = _library(place)
+    return kind, "en_US" if "en_US" in kind.supported_languages else kind.default_language
+
+
+def _library(place: str, **options):
     import holidays
 
     country, _, subdivision = place.partition("-")
     try:
-        kind = holidays.country_holidays(country, subdiv=subdivision or None)
-        language = "en_US" if "en_US" in kind.supported_languages else kind.default_language
-        return holidays.country_holidays(country, subdiv=subdivision or None, years=years, language=language)
+        return holidays.country_holidays(country, subdiv=subdivision or None, **options)
     except NotImplementedError:
         raise ConfigError(
             f"holidays of {place!r} are unknown; give a country code such as 'US', or one with a subdivision: 'DE-BY'"

@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from forecastml.data.calendar import calendar_fields, local_days
+from forecastml.data.calendar import local_days
 from forecastml.data.panel import Panel
 from forecastml.features.covariates import Key, Known, KnownChange, KnownSeasonChange, Past, Static, Steps
+from forecastml.features.dates import POINT_FEATURES, Calendar, Slots
 from forecastml.features.history_features import Lags, Windows
 from forecastml.features.holidays import holiday_codes
 from forecastml.features.points import Points
@@ -87,66 +88,9 @@ def _units(feature: Any) -> tuple[str, ...]:
     return getattr(feature, "units", None) or ("number",) * len(feature.names)
 
 
-#: Fields that name something that repeats.
-NOMINAL = ("quarter", "month", "wday", "hour", "minute", "second")
-CALENDAR = ("quarter", "month", "day", "wday", "yday", "week", "hour", "minute", "second")
-
-
-@dataclass(frozen=True)
-class Calendar:
-    """Fields of the date."""
-
-    fields: tuple[str, ...]
-    kind: ClassVar[str] = "calendar"
-    role: ClassVar[str] = "point"
-    categorical: ClassVar[tuple[str, ...]] = ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The fields."""
-        return self.fields
-
-    @property
-    def nominal(self) -> tuple[str, ...]:
-        """Those that repeat."""
-        return tuple(name for name in self.fields if name in NOMINAL)
-
-    def columns(self, panel: Panel, points: Points) -> list[np.ndarray]:
-        """One per field."""
-        step = panel.frequency.step
-        ordinals, where = np.unique(panel.start[points.series] + step * points.position, return_inverse=True)
-        fields = calendar_fields(ordinals, panel.frequency, panel.tz)
-        return [fields[name][where] for name in self.fields]
-
-
-@dataclass(frozen=True)
-class Slots:
-    """Place in a season of so many steps."""
-
-    seasons: tuple[int, ...]
-    kind: ClassVar[str] = "slots"
-    role: ClassVar[str] = "point"
-    categorical: ClassVar[tuple[str, ...]] = ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """season24, ..."""
-        return tuple(f"season{m}" for m in self.seasons)
-
-    @property
-    def nominal(self) -> tuple[str, ...]:
-        """All."""
-        return self.names
-
-    def columns(self, panel: Panel, points: Points) -> list[np.ndarray]:
-        """One per season."""
-        place = panel.start[points.series] // panel.frequency.step + points.position
-        return [(place % m).astype(np.float64) for m in self.seasons]
-
-
 @dataclass(frozen=True)
 class HolidayCode:
-    """Whether there is a holiday, and its name as a code."""
+    """Whether there is a holiday, and its name as a code, as models of older versions have it (see `Holidays`)."""
 
     places: tuple[str, ...]
     kind: ClassVar[str] = "holiday_code"
@@ -172,8 +116,7 @@ KINDS = {
         SeasonLags,
         SeasonWindow,
         Steps,
-        Calendar,
-        Slots,
+        *POINT_FEATURES.values(),
         HolidayCode,
         Known,
         KnownChange,

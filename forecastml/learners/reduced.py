@@ -30,6 +30,8 @@ from forecastml.learners.state import OK
 SCALE_SEASONS, SCALE_VALUES = 4, 24
 #: Values of history, all series together, that a forecast holds at a time.
 CHUNK = 1 << 22
+#: Values that rows look back on, in multiples of the limit of rows.
+HISTORY = 5
 NO_VALUES = "no recent values"
 
 
@@ -66,21 +68,55 @@ class ReducedModel:
 
     def predict(self, inputs: Panel, horizon: int) -> np.ndarray:
         """Point forecasts (series, horizon); NaN for series without values."""
+        parts = [self._ahead(part, horizon) for part in self._chunks(inputs, horizon)]
+        return np.concatenate(parts) if parts else np.empty((0, horizon))
+
+    def explain(self, inputs: Panel, horizon: int) -> np.ndarray:
+        """What each feature adds to the point forecasts: float64 (series, horizon, features + 1), the base last.
+
+        Sums over the last axis are what `predict` gives. What the table model says in the target's own scale is told
+        in the target's units; behind a power, in proportion.
+        """
+        width = len(self.features.names) + 1
+        parts = []
+        for part in self._chunks(inputs, horizon):
+            told = np.zeros((len(part), horizon, width))
+            self._ahead(part, horizon, told)
+            parts.append(told)
+        return np.concatenate(parts) if parts else np.empty((0, horizon, width))
+
+    def _chunks(self, inputs: Panel, horizon: int) -> Iterator[Panel]:
         size = max(1, CHUNK // (self.lookback + horizon))
-        if len(inputs) > size:
-            parts = [np.arange(a, min(a + size, len(inputs))) for a in range(0, len(inputs), size)]
-            return np.concatenate([self.predict(inputs.select(part), horizon) for part in parts])
-        result = np.empty((len(inputs), horizon))
-        ahead = _Ahead.of(self, inputs, horizon)
-        for steps, base, told in ahead.rows():
-            values = base if self.table is None or told is None else base + ahead.scale_of(steps) * self._table(told)
-            values = np.minimum(values, ahead.ceiling_of(steps))
-            ahead.take(steps, values)
-            result[:, steps] = self.transform.backward(values).reshape(len(inputs), -1)
+        for first in range(0, len(inputs), size):
+            yield inputs if size >= len(inputs) else inputs.select(np.arange(first, min(first + size, len(inputs))))
+
+    def _ahead(self, inputs: Panel, horizon: int, told: np.ndarray | None = None) -> np.ndarray:
+        """Point forecasts (series, horizon); told: filled with what each feature adds, if given."""
+        n, ahead = len(inputs), _Ahead.of(self, inputs, horizon)
+        result = np.empty((n, horizon))
+        for steps, base, x in ahead.rows():
+            values, width = base, steps.stop - steps.start
+            if x is not None:
+                values = base + np.repeat(ahead.standing.scale, width) * self.table.predict(x)
+            values = np.minimum(values, np.repeat(ahead.standing.ceiling, width))
+            ahead.take(steps, values.reshape(n, width))
+            result[:, steps] = self.transform.backward(values).reshape(n, width)
+            if told is not None:
+                told[:, steps, -1] = self.transform.backward(base).reshape(n, width)
+                if x is not None:
+                    added = result[:, steps] - told[:, steps, -1]
+                    told[:, steps] += _shared_out(self.table.contributions(x).reshape(n, width, -1), added)
         return result
 
-    def _table(self, x: np.ndarray) -> np.ndarray:
-        return self.table.predict(x)
+
+def _shared_out(parts: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """`parts` (series, steps, features + 1) in units in which they sum to `total` (series, steps)."""
+    whole = parts.sum(axis=2)
+    factor = np.divide(total, whole, out=np.zeros_like(total), where=whole != 0)
+    found = parts * factor[:, :, None]
+    # What has nothing to be in proportion to, and the last bits.
+    found[:, :, -1] += total - found.sum(axis=2)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,16 +152,10 @@ class _Ahead:
             here = Points(every, points.position[part], np.ones(n, np.int64))
             yield slice(step, step + 1), *self._told(here, step, fixed[part])
 
-    def scale_of(self, steps: slice) -> np.ndarray:
-        return np.repeat(self.standing.scale, steps.stop - steps.start)
-
-    def ceiling_of(self, steps: slice) -> np.ndarray:
-        return np.repeat(self.standing.ceiling, steps.stop - steps.start)
-
     def take(self, steps: slice, values: np.ndarray) -> None:
         """What was predicted is known from now on."""
         first = self.model.lookback
-        self.values[first + steps.start : first + steps.stop] = values.reshape(len(self.tail), -1).T
+        self.values[first + steps.start : first + steps.stop] = values.T
 
     def _points(self, series: np.ndarray, step: np.ndarray) -> Points:
         return Points(series, self.tail.lengths[series] + step - 1, step)
@@ -159,14 +189,16 @@ class _Ahead:
 
 
 def training_table(panel: Panel, model: ReducedModel, most_rows: int) -> TrainingTable:
-    """One row or more per known value that has a base, of series that changed of late."""
-    raw = capped(panel, most_rows).compact()
+    """One row or more per known value that has a base, of series that changed of late; the newest, as many as there is
+    room for. They look back on older ones."""
+    raw = _newest(panel, HISTORY * most_rows)[0].compact()
     filled = _filled(raw, model.transform)
     standing = model.transform.standing(_filled(raw.last(model.lookback), model.transform))
     position, series = _places(raw)
     weight = np.ones(len(position)) if raw.weight is None else raw.weight
     target = model.transform.forward(raw.target)
-    use = np.flatnonzero(~np.isnan(target) & (standing.scale[series] > 0) & (weight > 0))
+    newest = position >= raw.lengths[series] - _newest(raw, most_rows)[1]
+    use = np.flatnonzero(~np.isnan(target) & (standing.scale[series] > 0) & (weight > 0) & newest)
     rows, step = _told_from(use, position, model.steps, most_rows)
     history = History(filled.target, position)
     points = Points(series[rows], position[rows], step)
@@ -241,14 +273,15 @@ def _canonical_order(series: np.ndarray, table: np.ndarray) -> np.ndarray:
     return ragged_rows(bounds[:-1][order], bounds[1:][order])
 
 
-def capped(panel: Panel, most_rows: int) -> Panel:
-    """The most recent values of every series, as many as the limit allows."""
+def _newest(panel: Panel, most: int) -> tuple[Panel, int]:
+    """The most recent values of every series, as many as the limit allows, and how many of a series those are."""
     lengths = np.sort(panel.lengths)
-    if lengths.sum() <= most_rows:
-        return panel
+    if lengths.sum() <= most:
+        return panel, int(lengths.max(initial=1))
     shorter = np.cumsum(lengths) - lengths
-    room = (most_rows - shorter) // np.arange(len(lengths), 0, -1)
-    return panel.last(max(1, int(room[np.argmax(room < lengths)])))
+    room = (most - shorter) // np.arange(len(lengths), 0, -1)
+    each = max(1, int(room[np.argmax(room < lengths)]))
+    return panel.last(each), each
 
 
 def _filled(panel: Panel, transform: TargetTransform) -> Panel:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecastml.data.calendar import to_local, to_times
 from forecastml.data.panel import Panel
 from forecastml.data.schema import Frequency
+from forecastml.features.moments import grid_steps
+from forecastml.features.waves import Wave, waves
 from forecastml.kernels.lags import filled_forward
 
 #: A categorical covariate with more levels is left out.
@@ -24,22 +25,6 @@ FLAT = 1e-9
 LONGEST_EXACT = 12
 #: Numbers of harmonics to choose from.
 HARMONICS = (1, 2, 3, 5, 8, 12)
-
-
-@dataclass(frozen=True)
-class Wave:
-    """Sines and cosines of one season: period in steps, and the harmonics of it that no other wave has."""
-
-    period: float
-    harmonics: tuple[int, ...]
-
-    def columns(self, at: np.ndarray) -> np.ndarray:
-        """at: grid positions in steps, float64 (rows,) -> float64 (rows, 2 * harmonics): a sine and a cosine each."""
-        found = np.empty((len(at), 2 * len(self.harmonics)))
-        for place, k in enumerate(self.harmonics):
-            angle = 2.0 * np.pi * np.remainder(k * at / self.period, 1.0)
-            found[:, 2 * place], found[:, 2 * place + 1] = np.sin(angle), np.cos(angle)
-        return found
 
 
 @dataclass(frozen=True)
@@ -95,20 +80,14 @@ def divided(seasons: tuple[int, ...], frequency: Frequency) -> tuple[int, tuple[
     """
     exact = [m for m in seasons if 1 < m <= LONGEST_EXACT][:1]
     taken = {round(k / m, 9) for m in exact for k in range(1, m)}
-    waves = []
-    for period in sorted(calendar_period(m, frequency) for m in seasons if m > LONGEST_EXACT):
-        harmonics = [k for k in range(1, HARMONICS[-1] + 1) if 2 * k < period and round(k / period, 9) not in taken]
-        taken |= {round(k / period, 9) for k in harmonics}
-        waves.append(Wave(period, tuple(harmonics)))
-    return exact[0] if exact else 1, tuple(waves)
+    periods = sorted(calendar_period(m, frequency) for m in seasons if m > LONGEST_EXACT)
+    return exact[0] if exact else 1, waves(periods, [HARMONICS[-1]] * len(periods), taken)
 
 
 def grid_positions(panel: Panel, series: int, rows: int) -> np.ndarray:
     """Positions on the grid in steps, from the first value of the series on: float64 (rows,), by the local clock."""
     ordinals = panel.start[series] + panel.frequency.step * np.arange(rows, dtype=np.int64)
-    if panel.tz is not None and panel.frequency.unit == "microsecond":
-        ordinals = to_local(to_times(ordinals, panel.frequency), panel.tz).astype(np.int64)
-    return ordinals / panel.frequency.step
+    return grid_steps(ordinals, panel.frequency, panel.tz)
 
 
 @dataclass(frozen=True)
