@@ -7,8 +7,9 @@ range of what they saw, follow a trend. The scale is one number per series, so t
 model. A transform by name is made of three parts:
 
     power   "none"; "log" (of 1 + value); "box_cox", with one exponent for all series, found when fitted
-    base    "last": the value at the origin; "slot": the last known value at the point's place in the season; "level":
-            the mean of the last season; each the value at the origin where it reaches back before the start;
+    base    "last": the value at the origin; "slot": the last known value at the point's place in the season, moved by
+            the mean change over the last season for each further season that lies between; "level": the mean of the
+            last season; each the value at the origin where it reaches back before the start;
             "auto": one of these for each series, by tests of its history (`features.standing.choices`);
             "trend": the straight line through the last values, as far as the point;
             "mean", "min", "median": of the history that a forecast keeps; "zero": nothing
@@ -85,7 +86,7 @@ class TargetTransform:
         """How many values before the origin a base reads."""
         if TRANSFORMS[self.kind][1] == "trend":
             return max(TREND_SEASONS * self.season, TREND_VALUES) if self.season > 1 else TREND_VALUES_ALONE
-        return 1 if TRANSFORMS[self.kind][1] == "last" else self.season
+        return {"last": 1, "slot": 2 * self.season, "auto": 2 * self.season}.get(TRANSFORMS[self.kind][1], self.season)
 
     def fitted(self, train: Panel) -> TargetTransform:
         """With what it takes from the training values; `LearnerError` where the power has no answer for one of them."""
@@ -123,16 +124,22 @@ class TargetTransform:
             return inverse_box_cox(values, self._exponent)
         return np.expm1(np.minimum(values, LARGEST))
 
-    def levels(self, history: History) -> list[np.ndarray]:
-        """What a base needs to know of each origin, told about every row from the rows before it."""
+    def levels(self, history: History, ahead: int = 1) -> list[np.ndarray]:
+        """What a base needs to know of each origin, told about every row from the rows before it.
+
+        ahead: the furthest step of the points.
+        """
         base, latest = TRANSFORMS[self.kind][1], history.earlier(history.values, 1)
         if base == "trend":
             return _straight_lines(history, latest, self.depth)
-        if base not in ("level", "auto"):
-            return [latest]
-        (mean,) = Windows((self.season,), ("mean",)).columns(history)
-        level = np.where(np.isnan(mean), latest, mean)
-        return [level] if base == "level" else [latest, level]
+        found = [latest]
+        if base in ("slot", "auto"):
+            far = ahead > self.season > 1
+            found.append(_season_change(history, latest, self.season) if far else np.zeros(latest.shape))
+        if base in ("level", "auto"):
+            (mean,) = Windows((self.season,), ("mean",)).columns(history)
+            found.append(np.where(np.isnan(mean), latest, mean))
+        return found
 
     def base(self, levels: list[np.ndarray], before: Before, points: Points, standing: Standing) -> np.ndarray:
         """The base of each point: float64 (points,). levels: at the points' origins, (points,) each."""
@@ -140,15 +147,14 @@ class TargetTransform:
         if kind == "trend":
             return levels[0] + levels[1] * points.step
         if kind == "slot":
-            return self._slot(levels[0], before, points)
+            return self._slot(levels, before, points)
         if kind in ("last", "level"):
-            return levels[0]
+            return levels[-1]
         if kind == "auto":
-            last, level = levels
             chosen = standing.choice[points.series]
-            moved = np.where(chosen == CHOICES.index("last"), last, level)
+            moved = np.where(chosen == CHOICES.index("last"), levels[0], levels[-1])
             seasonal = chosen == CHOICES.index("slot")
-            return np.where(seasonal, self._slot(last, before, points), moved) if seasonal.any() else moved
+            return np.where(seasonal, self._slot(levels, before, points), moved) if seasonal.any() else moved
         fixed = 0.0 if kind == "zero" else standing.centre[points.series]
         return np.where(np.isnan(levels[0]), np.nan, fixed)
 
@@ -169,8 +175,10 @@ class TargetTransform:
         largest = np.minimum(self.backward(extent(kept)[1]), np.finfo(float).max / (1.0 + ROOM))
         return self.forward(largest + ROOM * np.abs(largest))
 
-    def _slot(self, latest: np.ndarray, before: Before, points: Points) -> np.ndarray:
-        same = before(newest_known(points.step, self.season))
+    def _slot(self, levels: list[np.ndarray], before: Before, points: Points) -> np.ndarray:
+        latest, change = levels[:2]
+        back = newest_known(points.step, self.season)
+        same = before(back) + (back // self.season - 1) * change
         return np.where(np.isnan(same), latest, same)
 
     @property
@@ -178,6 +186,15 @@ class TargetTransform:
         if self.exponent is None:
             raise ConfigError("transform 'box_cox' has no exponent yet; call `fitted` with training values")
         return self.exponent
+
+
+def _season_change(history: History, latest: np.ndarray, season: int) -> np.ndarray:
+    """Mean change of the last `season` values before each row from a season before; 0 where they do not reach back."""
+    past = latest if history.position is not None else latest[-2 * season :]
+    changes = past - history.earlier(past, season)
+    found = np.zeros(latest.shape)
+    found[-len(past) :] = np.nan_to_num(gathered(history, changes, season, np.add, np.nan)) / season
+    return found
 
 
 def _straight_lines(history: History, latest: np.ndarray, size: int) -> list[np.ndarray]:

@@ -176,7 +176,8 @@ class _Ahead:
             source = row - back
             return np.where(source >= 0, self.values[np.maximum(source, 0), points.series], np.nan)
 
-        levels = [level[-1][points.series] for level in model.transform.levels(history.last(model.transform.depth))]
+        recent, ahead = history.last(model.transform.depth), self.horizon if model.steps else 1
+        levels = [level[-1][points.series] for level in model.transform.levels(recent, ahead)]
         base = model.transform.base(levels, before, points, self.standing)
         if model.table is None or not len(points):
             return base, None
@@ -207,7 +208,8 @@ def training_table(panel: Panel, model: ReducedModel, most_rows: int) -> Trainin
     def before(back: np.ndarray) -> np.ndarray:
         return lagged(filled.target, rows, first, back)
 
-    base = model.transform.base([level[anchor] for level in model.transform.levels(history)], before, points, standing)
+    levels = [level[anchor] for level in model.transform.levels(history, max(model.steps, 1))]
+    base = model.transform.base(levels, before, points, standing)
     there = np.flatnonzero(~np.isnan(base))
     if len(there) < len(rows):
         rows, step, base, anchor, first = rows[there], step[there], base[there], anchor[there], first[there]
