@@ -18,6 +18,7 @@ from forecastml.data.frames import to_frame, write_table
 from forecastml.data.panel import Panel, ragged_rows
 from forecastml.errors import ConfigError, DataError, ForecastMLError, ForecastWarning, NothingToCompare, NothingToJudge
 from forecastml.forecaster import Forecaster, grid_values
+from forecastml.future_covariates import at_origin
 from forecastml.learners.registry import get_learner
 from forecastml.preparation import prepare
 from forecastml.prior import Prior
@@ -225,7 +226,8 @@ class _Fits:
             model = self._fit(fold, tell)
             if any(INTERRUPT in row.error for row in model.log):
                 raise KeyboardInterrupt
-            values = grid_values(model, model.panel, task.horizon, task.quantiles)
+            inputs = at_origin(model.panel, task.gap + task.horizon, task.missing_future, model.seasons)
+            values = grid_values(model, inputs, task.horizon, task.quantiles)
         except ConfigError:
             raise
         except ForecastMLError as error:

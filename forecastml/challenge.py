@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from forecastml.data.extension import coded_as
+from forecastml.data.leak_guard import alike
 from forecastml.data.panel import Panel
 from forecastml.forecaster import Forecaster, grid_values, moved_over
 from forecastml.model import FittedModel
@@ -28,6 +29,9 @@ def newest_losses(model: FittedModel, data: Any, prior: Prior) -> dict[tuple[str
     folds = [fold for fold in prior.splitter.folds(panel) if fold.index == prior.splitter.n_folds - 1]
     if not folds:
         return {}
+    if not set(model.panel.schema.columns) <= set(panel.schema.columns):
+        # A covariate of the older model was left out, because it gives the target away.
+        return {}
     fold = folds[0]
     place = {tuple(key): i for i, key in enumerate(fold.train.keys)}
     theirs = np.array([place.get(tuple(key), -1) for key in model.panel.keys], dtype=np.int64)
@@ -40,7 +44,8 @@ def newest_losses(model: FittedModel, data: Any, prior: Prior) -> dict[tuple[str
         return {}
     theirs = theirs[unseen]
     # Texts that the model learned under a code of its own have another one under the prior.
-    train = coded_as(model.panel, with_known(fold.train, task.gap + task.horizon).select(theirs))
+    train = with_known(fold.train, task.gap + task.horizon).select(theirs)
+    train = coded_as(model.panel, alike(train, model.panel.schema))
     moved = moved_over(model, np.flatnonzero(unseen), train)
     values = grid_values(moved, moved.panel, task.horizon, task.quantiles)
     order = np.argsort(theirs, kind="stable")

@@ -201,6 +201,9 @@ def forecast(
     out: Annotated[Path, typer.Option(help="CSV or Parquet file to write.")],
     horizon: Annotated[int | None, typer.Option(min=1, help="Steps to forecast [as trained].")] = None,
     future: Annotated[Path | None, typer.Option(exists=True, help="Known covariates of the steps to forecast.")] = None,
+    missing_future: Annotated[
+        str | None, typer.Option(help="Known covariates that are missing: nan, carry, forecast or error [as trained].")
+    ] = None,
     context: Annotated[Path | None, typer.Option(exists=True, help="Rows newer than the training data.")] = None,
     quantiles: Annotated[str | None, typer.Option(metavar="0.1,0.9", help="Quantile levels [as trained].")] = None,
     only: Annotated[list[str], typer.Option(metavar="KEY", help="Forecast this series alone; may be repeated.")] = [],  # noqa: B006
@@ -225,6 +228,7 @@ def forecast(
             quantiles=None if quantiles is None else numbers(quantiles, "--quantiles", float),
             # A key is one record of CSV, so that a text with a comma can be quoted.
             series=[tuple(next(csv.reader([key], skipinitialspace=True))) for key in only] or None,
+            missing_future=missing_future,
         )
     write_table(frame, out)
     print(f"{len(frame)} rows written to {out}")

@@ -69,6 +69,12 @@ JUDGED: dict[str, tuple[Any, Any, Any]] = {
     "gap": (int, 0, _option("Steps after the last value that are not forecast.", min=0)),
     "quantiles": (str | None, None, _option("Quantile levels [0.1 to 0.9].", metavar="0.1,0.9")),
     "integer": (bool, False, typer.Option("--integer", help="Round forecasts to whole numbers.")),
+    "leaks": (str, "warn", _option("Covariates that give the target away: warn, exclude or error.")),
+    "missing_future": (
+        str,
+        "nan",
+        _option("Known covariates that a forecast lacks: nan (learners see that), carry, forecast or error."),
+    ),
 }
 #: How much is tried.
 EFFORT: dict[str, tuple[Any, Any, Any]] = {
@@ -83,7 +89,7 @@ EFFORT: dict[str, tuple[Any, Any, Any]] = {
 #: Options that are lists of names, and those that the task takes as they are.
 LISTS = ("series", "group", "known", "past", "static", "holidays")
 SAME = ("target", "time", "weight", "mask", "aggregate", "duplicates", "gaps", "stale", "timezone")
-SAME += ("holiday_table", "metric", "gap", "integer")
+SAME += ("holiday_table", "metric", "gap", "integer", "leaks", "missing_future")
 
 
 def with_task(*tables: dict[str, tuple[Any, Any, Any]]) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -5,6 +5,8 @@ Messages name the series, the column, the learner or the fold they speak of, and
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class ForecastMLError(Exception):
     """Root of all errors raised on purpose by this package."""
@@ -19,7 +21,15 @@ class FrequencyError(DataError):
 
 
 class FutureError(DataError):
-    """The rows given to `forecast` do not continue the training rows or lack known covariates."""
+    """The rows given to `forecast` do not continue the training rows or lack known covariates.
+
+    missing: in the latter case a table of all rows that lack some: series columns, the time column, and "missing", the
+    names of the covariates without a value; else None.
+    """
+
+    def __init__(self, message: str = "", missing: Any = None) -> None:
+        super().__init__(message)
+        self.missing = missing
 
 
 class NothingToCompare(FutureError):

@@ -60,6 +60,9 @@ class AutoForecaster(BaseEstimator):
         quantiles: Sequence[float] = DECILES,
         integer: bool = False,
         lower: float | str | None = "auto",
+        missing_future: str = "nan",
+        leaks: str = "warn",
+        features_unknown_at_forecast_time: str | Sequence[str] | None = None,
         preset: str = "balanced",
         seconds: float | None = None,
         seed: int = 0,
@@ -93,6 +96,9 @@ class AutoForecaster(BaseEstimator):
         self.quantiles = quantiles
         self.integer = integer
         self.lower = lower
+        self.missing_future = missing_future
+        self.leaks = leaks
+        self.features_unknown_at_forecast_time = features_unknown_at_forecast_time
         self.preset = preset
         self.seconds = seconds
         self.seed = seed
@@ -104,7 +110,8 @@ class AutoForecaster(BaseEstimator):
         """Try learners on the long table X, weigh them by backtests and fit the best combination."""
         self._refuse(y)
         run = self.get_params(deep=False)
-        task = Forecasting(**{field.name: run.pop(field.name) for field in fields(Forecasting)})
+        names = (*(field.name for field in fields(Forecasting)), "features_unknown_at_forecast_time")
+        task = Forecasting(**{name: run.pop(name) for name in names})
         self.model_ = fit(X, task, Config.preset(run.pop("preset"), **run))
         self.leaderboard_ = self.model_.leaderboard()
         return self

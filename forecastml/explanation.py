@@ -34,11 +34,13 @@ FALLBACK, MODEL = "fallback", "model"
 COLD_START = Term("mean of the other series", component=LEVEL.name)
 BOUNDS, ROUNDING = Term("bounds"), Term("rounding")
 
+#: Context, horizon, series and missing_future of `Forecaster.forecast`.
+Asked = tuple[Any, int | None, Any, str | None]
 Parts = dict[str, Explanation]
 
 
-def explained(model: FittedModel, table: Any, asked_for: tuple[Any, int | None, Any], by: str) -> pd.DataFrame:
-    """See `FittedModel.explain`; asked_for: context, horizon and series."""
+def explained(model: FittedModel, table: Any, asked_for: Asked, by: str) -> pd.DataFrame:
+    """See `FittedModel.explain`."""
     kind = checked_kind(by)
     if isinstance(model, Forecaster):
         return _forecast(model, table, asked_for, kind)
@@ -47,11 +49,10 @@ def explained(model: FittedModel, table: Any, asked_for: tuple[Any, int | None, 
     return _rows(model, table, kind)
 
 
-def _forecast(model: Forecaster, future: Any, asked_for: tuple[Any, int | None, Any], kind: str) -> pd.DataFrame:
+def _forecast(model: Forecaster, future: Any, asked_for: Asked, kind: str) -> pd.DataFrame:
     from forecastml.data.frames import forecast_frame
 
-    context, horizon, series = asked_for
-    model, panel, steps, horizon = asked(model, future, context, horizon, series)
+    model, panel, steps, horizon = asked(model, future, *asked_for)
     parts = contributions(model, panel, steps)
     # A number of the row, to be looked up where the wall clock leaves points out or shows them twice.
     numbers = np.arange(len(panel) * steps, dtype=np.float64)[:, None]

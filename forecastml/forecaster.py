@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from forecastml.data.extension import extend, extend_by_values, newer, reaching, require_known, unknown_ahead
+from forecastml.data.extension import extend, extend_by_values, newer
 from forecastml.data.panel import Panel, panel_state, restored_panel
 from forecastml.data.wall_clock import ordinals_ahead, points_ahead
 from forecastml.errors import ForecastWarning
+from forecastml.future_covariates import at_origin, known_ahead, lacking_in
 from forecastml.inputs import checked_horizon, newer_rows, positions, tell_beyond, with_future
 from forecastml.model import (
     FittedModel,
@@ -24,12 +25,13 @@ from forecastml.model import (
     stacked_members,
     taken_losses,
 )
-from forecastml.rolling import Origins, Rolled, missing_known, with_known
+from forecastml.option_checks import checked_levels
+from forecastml.rolling import Origins, Rolled, with_known
 from forecastml.scoring import cutoff_texts, model_metrics, score_columns
 from forecastml.search.intervals import Conformal, Pool
 from forecastml.search.log import merged
 from forecastml.status import Groups, Service, service_of, status_columns
-from forecastml.task import Forecasting, checked_levels
+from forecastml.task import Forecasting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +69,7 @@ class Forecaster(FittedModel):
         horizon: int | None = None,
         quantiles: Sequence[float] | None = None,
         series: Any = None,
+        missing_future: str | None = None,
     ) -> pd.DataFrame:
         """Forecast every series from its origin on.
 
@@ -75,14 +78,15 @@ class Forecaster(FittedModel):
         `future` covers or as trained; more than trained are forecast in blocks, each going on from the one before,
         and their intervals are the last step's, widened; quantiles: levels, None: those of the task; series: a key or
         a list of keys to forecast these series alone, in this order (a key is text, a tuple of texts for several key
-        columns), None: all.
+        columns), None: all; missing_future: what stands in for known covariates that `future` lacks, as in
+        `Forecasting`, None: as the task says.
         Returns the series columns, the time column, "mean" and a column per level. Raises `FutureError` for rows that
         do not continue the history, unknown series, or missing known covariates, `ConfigError` for an unknown key.
         """
         from forecastml.data.frames import forecast_frame
 
         levels = self.task.quantiles if quantiles is None else checked_levels(quantiles)
-        model, panel, steps, horizon = asked(self, future, context, horizon, series)
+        model, panel, steps, horizon = asked(self, future, context, horizon, series, missing_future)
         values = grid_values(model, panel, steps, levels).reshape(-1, 1 + len(levels))
         ordinals, outputs = ordinals_ahead(panel, steps, self.task.gap), ("mean", *map(str, levels))
         return forecast_frame(panel, ordinals, values, outputs, horizon)
@@ -296,15 +300,16 @@ class Forecaster(FittedModel):
         folds, overlap = part
         found = newer_rows(self.task, rows, self.panel, self.panel, self.skipped, "rows")
         panel = extend(self.panel, newer(self.panel, found) if overlap else found, "rows")
-        gap, first = self.task.gap, self.panel.lengths
-        if self._uses_known() and (lacking := missing_known(panel, first)):
-            warnings.warn(f"{lacking}; give their values for better forecasts", ForecastWarning, stacklevel=3)
+        gap, first, policy = self.task.gap, self.panel.lengths, self.task.missing_future
+        if self._uses_known() and (lacking := lacking_in(panel, first, policy)):
+            warnings.warn(lacking, ForecastWarning, stacklevel=3)
         origins = Origins(with_known(panel, gap + steps), first, steps, step, gap, folds)
         model, parts = self, []
         for k in range(len(origins)):
             context = origins.context(k)
             model = model._moved(context) if k else model
-            parts.append(grid_values(model, context, steps, levels)[origins.compared(k)])
+            ahead = at_origin(context, gap + steps, policy, self.seasons)
+            parts.append(grid_values(model, ahead, steps, levels)[origins.compared(k)])
         return origins.rolled(parts, ("mean", *map(str, levels)), self.scales)
 
     def _combined(self, panel: Panel, steps: int) -> np.ndarray:
@@ -335,11 +340,11 @@ def _check_stackable(models: Sequence[Forecaster]) -> None:
 
 
 def asked(
-    model: Forecaster, future: Any, context: Any, horizon: int | None, series: Any
+    model: Forecaster, future: Any, context: Any, horizon: int | None, series: Any, missing_future: str | None = None
 ) -> tuple[Forecaster, Panel, int, int]:
     """The model of these series at its origin, all that is known ahead, grid points after the gap, steps shown."""
-    whole, task = model.panel, model.task
-    model = model if series is None else model._chosen(positions(whole, series))
+    task = model.task if missing_future is None else replace(model.task, missing_future=missing_future)
+    whole, model = model.panel, model if series is None else model._chosen(positions(model.panel, series))
     if context is not None:
         model = model._appended(context, whole)
     panel, covered = with_future(task, future, whole, model.panel, model.skipped)
@@ -349,10 +354,7 @@ def asked(
     steps = int(points.max(initial=1))
     tell_beyond(task, min(horizon, steps), 4)
     if model._uses_known():
-        require_known(panel, gap + points)
-        panel = reaching(panel, gap + steps)
-        if lacking := unknown_ahead(panel, gap + points):
-            warnings.warn(f"{lacking}; give their values for better forecasts", ForecastWarning, stacklevel=3)
+        panel = known_ahead(panel, gap + points, task.missing_future, model.seasons)
     return model, panel, steps, horizon
 
 

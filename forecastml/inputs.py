@@ -14,6 +14,7 @@ from forecastml.data.extension import extend, match
 from forecastml.data.panel import Panel
 from forecastml.data.wall_clock import elapsed_steps, first_ahead
 from forecastml.errors import ConfigError, ForecastWarning, FutureError, NothingToCompare
+from forecastml.future_covariates import FILLING
 from forecastml.task import Forecasting
 
 
@@ -61,17 +62,20 @@ def with_future(task: Forecasting, table: Any, whole: Panel, chosen: Panel, skip
     """The chosen series with the known covariates of future rows, and how many steps after the gap these cover.
 
     table: None for no rows; `whole` and `skipped` as in `newer_rows`. Raises `FutureError` when the rows
-    of a series start later than the gap allows.
+    of a series start later than the gap allows, unless something stands in for what is missing.
     """
     if table is None:
         return chosen, 0
     rows = _read(task, table, whole, skipped)
     # A target among the future rows is what will be compared with the forecast: it must not be looked at.
     rows = _restricted(replace(rows, end=rows.begin), whole, chosen, "future")
-    _refuse_hole(chosen, rows, 0 if task.known else task.gap)
+    if task.missing_future not in FILLING:
+        _refuse_hole(chosen, rows, 0 if chosen.schema.known else task.gap)
     panel = extend(chosen, rows, "future")
     ahead = panel.known_end - panel.known_begin - panel.lengths - task.gap
     covered = elapsed_steps(panel, ahead, task.gap)
+    if task.missing_future in FILLING:
+        return panel, max(int(covered.max(initial=0)), task.horizon)
     # As far as all that are given reach: series that end earlier may have more rows ahead.
     return panel, int(covered[covered > 0].min(initial=np.iinfo(np.int64).max)) if (covered > 0).any() else 0
 

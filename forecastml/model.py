@@ -112,13 +112,19 @@ class FittedModel:
         return float("nan")
 
     def explain(
-        self, future: Any = None, series: Any = None, horizon: int | None = None, context: Any = None, by: str = "raw"
+        self,
+        future: Any = None,
+        series: Any = None,
+        horizon: int | None = None,
+        context: Any = None,
+        by: str = "raw",
+        missing_future: str | None = None,
     ) -> pd.DataFrame:
         """What the forecasts are the sum of, a row per contribution; of a model of rows, what its predictions are.
 
-        future, series, horizon, context: as for `forecast`; for a model of rows `future` is the table to predict. by:
-        "raw", the columns of the data; "engineered", the features and components of the learners; "component", kinds
-        of them (level, trend, season, covariates, ...).
+        future, series, horizon, context, missing_future: as for `forecast`; for a model of rows `future` is the table
+        to predict. by: "raw", the columns of the data; "engineered", the features and components of the learners;
+        "component", kinds of them (level, trend, season, covariates, ...).
         Returns the series columns and the time column (for rows "row", and "class", the one predicted), "member",
         "feature" and "contribution" in units of the target, or of the probability of the class. Contributions are
         times the member's weight, those that are 0 are left out, and their sum is the mean (the probability). What no
@@ -126,7 +132,7 @@ class FittedModel:
         """
         from forecastml.explanation import explained
 
-        return explained(self, future, (context, horizon, series), by)
+        return explained(self, future, (context, horizon, series, missing_future), by)
 
     def importance(self, kind: str = "gain", by: str = "raw", data: Any = None, seed: int = 0) -> pd.DataFrame:
         """How much each feature matters: "feature", "importance" and "share" of the whole, most important first.

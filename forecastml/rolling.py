@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from forecastml.data.calendar import to_text, to_times
 from forecastml.data.panel import Panel, ragged_rows
 from forecastml.data.wall_clock import passes
 from forecastml.errors import ConfigError, NothingToCompare
@@ -170,19 +169,3 @@ def with_known(panel: Panel, steps: int) -> Panel:
     rows = np.minimum(ragged_rows(panel.known_begin, panel.known_begin + wanted), last)
     known = np.vstack([panel.known, nothing])[rows]
     return replace(panel, known=known, known_begin=end - wanted, known_end=end)
-
-
-def missing_known(panel: Panel, first: np.ndarray) -> str:
-    """Which known covariates lack a value after the first rows of each series, for a message; "" when none does."""
-    rows = ragged_rows(panel.known_begin + first, panel.known_begin + panel.lengths)
-    codes = np.array([column in panel.categories for column in panel.schema.known], dtype=bool)
-    missing = np.where(codes, panel.known[rows] < 0, np.isnan(panel.known[rows]))
-    if not missing.any():
-        return ""
-    row, column = (int(place[0]) for place in np.nonzero(missing))
-    count = panel.lengths - first
-    i = int(np.searchsorted(np.cumsum(count), row, side="right"))
-    ordinal = panel.start[i] + (first[i] + row - int(count[:i].sum())) * panel.frequency.step
-    time = to_text(to_times(np.array([ordinal]), panel.frequency))[0]
-    where = f"{panel.schema.known[column]!r} of {panel.label(i)} at {time}"
-    return f"known covariates are missing or new in {int(missing.any(axis=1).sum())} newer rows, first {where}"

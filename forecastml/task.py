@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import InitVar, asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from forecastml.data.checks import Reading
-from forecastml.data.doctor import diagnose
+from forecastml.data.doctor import admitted, examined
+from forecastml.data.leak_guard import POLICIES as LEAK_POLICIES
+from forecastml.data.leak_guard import alike, remaining
 from forecastml.data.panel import Panel, extent
 from forecastml.data.policies import Policies
+from forecastml.data.row_leaks import admitted_rows
 from forecastml.data.schema import Schema, names
 from forecastml.data.table import RowColumns, Table
 from forecastml.errors import ConfigError, DataError
-from forecastml.metrics import get_metric, metric_names, scales
+from forecastml.future_covariates import POLICIES as FUTURE_POLICIES
+from forecastml.metrics import get_metric, scales
+from forecastml.option_checks import check_metric, check_one_of, check_whole, checked_levels
 from forecastml.protocols import Candidate, Cut, Facts, FitContext, Fold, Metric, Splitter, Task
 from forecastml.splits import Holdout, KFold, RollingOrigin, earliest
 
@@ -44,7 +49,10 @@ class Forecasting:
     metric: see `forecastml.metrics.metric_names()`; n_folds, step: of the rolling origin, "auto" by the rule of
     `RollingOrigin`; gap: periods after the last known value that are not forecast; quantiles: levels of the
     intervals; integer: round forecasts; lower: bound of forecasts ("auto": 0 for series that never were negative,
-    None: none, or a number).
+    None: none, or a number); missing_future: what stands in for known covariates that a forecast lacks, see
+    `future_covariates.completed`; leaks: columns that give the target away are told ("warn"), left out ("exclude") or
+    refused ("error"), see `data.leak_guard`; features_unknown_at_forecast_time: columns that are `past`, whether or not
+    they are among `known`.
 
     Example: `Forecasting(horizon=18, series="unique_id", time="ds", target="y")`
     """
@@ -75,10 +83,16 @@ class Forecasting:
     quantiles: Sequence[float] = DECILES
     integer: bool = False
     lower: float | str | None = "auto"
+    missing_future: str = "nan"
+    leaks: str = "warn"
+    features_unknown_at_forecast_time: InitVar[str | Sequence[str] | None] = None
 
     name: ClassVar[str] = "forecasting"
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, features_unknown_at_forecast_time: str | Sequence[str] | None) -> None:
+        unknown = names(features_unknown_at_forecast_time)
+        object.__setattr__(self, "known", tuple(c for c in names(self.known) if c not in unknown))
+        object.__setattr__(self, "past", tuple(dict.fromkeys((*names(self.past), *unknown))))
         for name in ("series", "group", "known", "past", "static", "holidays"):
             object.__setattr__(self, name, names(getattr(self, name)))
         object.__setattr__(self, "quantiles", checked_levels(self.quantiles))
@@ -91,18 +105,20 @@ class Forecasting:
             if any(not isinstance(m, (int, np.integer)) or m < 1 for m in seasons):
                 raise ConfigError(f"season is {self.season!r}; give whole numbers of steps, such as 24 or (24, 168)")
             object.__setattr__(self, "season", tuple(sorted({int(m) for m in seasons if m > 1})))
-        _whole("horizon", self.horizon, least=1)
-        _whole("gap", self.gap, least=0)
+        check_whole("horizon", self.horizon, least=1)
+        check_whole("gap", self.gap, least=0)
         for name in ("n_folds", "step"):
             if getattr(self, name) != "auto":
-                _whole(name, getattr(self, name), least=1)
+                check_whole(name, getattr(self, name), least=1)
         if self.lower not in (None, "auto") and not isinstance(self.lower, (int, float)):
             raise ConfigError(f"lower is {self.lower!r}; give a number, None or 'auto'")
         if self.holidays or self.holiday_table is not None:
             from forecastml.features.holiday_table import checked_holidays
 
             object.__setattr__(self, "holiday_table", checked_holidays(self.holidays, self.holiday_table))
-        _checked_metric(self.metric, self.name)
+        check_metric(self.metric, self.name)
+        check_one_of("missing_future", self.missing_future, FUTURE_POLICIES)
+        check_one_of("leaks", self.leaks, LEAK_POLICIES)
         _ = self.schema, self.policies
 
     @property
@@ -140,20 +156,22 @@ class Forecasting:
         """Read a table into a panel and look it over; raises `DataError` with all that cannot be used."""
         from forecastml.data.frames import read_panel
 
-        policies = self.policies
+        policies, after = self.policies, self.gap + self.horizon
         # Newer rows lie on the grid of their panel; `freq` still tells the periods that they are aggregated to.
         freq = self.freq if like is None or self.aggregate else None
-        reading = read_panel(source, self.schema, like, freq, policies)
-        if like is not None and len(like):
-            return reading
-        # What others share is known: one group may well be without a value.
-        if like is None and not reading.data.lengths.any():
+        schema = self.schema if like is None else remaining(self.schema, like.schema)
+        reading = read_panel(source, schema, like, freq, policies)
+        if like is not None:
+            # What others share is known: one group may well be without a value, and has the columns that they have.
+            reading = replace(reading, data=alike(reading.data, like.schema))
+            return reading if len(like) else examined(reading, after, "warn")
+        if not reading.data.lengths.any():
             raise DataError(f"column {self.target!r} holds no number at all; check the target column")
         if self.holidays:
             from forecastml.features.holiday_features import check_places
 
             check_places(reading.data, self.holidays, self.holiday_table or ())
-        return replace(reading, findings=(*reading.findings, *diagnose(reading.data, self.gap + self.horizon)))
+        return admitted(reading, after, self.leaks)
 
     def check(self, source: Any) -> Reading:
         """Everything that is wrong with a table or looks wrong, without raising for it; without data when it could not
@@ -161,9 +179,7 @@ class Forecasting:
         from forecastml.data.frames import check_panel
 
         reading = check_panel(source, self.schema, self.freq, self.policies)
-        if reading.data is None:
-            return reading
-        return replace(reading, findings=(*reading.findings, *diagnose(reading.data, self.gap + self.horizon)))
+        return reading if reading.data is None else examined(reading, self.gap + self.horizon, self.leaks)
 
     def cut(self, data: Panel, most_folds: Callable[[int], int]) -> Cut:
         """Rolling origins with every "auto" made explicit, and the seasons."""
@@ -271,7 +287,8 @@ class _OfRows:
 
     target: column to predict; features: numeric columns to predict from (none: every other column); group: key columns
     whose rows share an ensemble (none: all rows do); weight: row weights; metric; n_folds: "auto" by the number of rows
-    (10 below 1,000, else 3, above 20,000 one tenth held out), or a number; seed: of the folds.
+    (10 below 1,000, else 3, above 20,000 one tenth held out), or a number; seed: of the folds; leaks: features that are
+    the target in other words are told ("warn"), left out ("exclude") or refused ("error").
     """
 
     target: str = "y"
@@ -281,6 +298,7 @@ class _OfRows:
     metric: str = ""
     n_folds: int | str = "auto"
     seed: int = 0
+    leaks: str = "warn"
 
     name: ClassVar[str] = ""
     labels: ClassVar[bool] = False
@@ -289,8 +307,9 @@ class _OfRows:
         for name in ("features", "group"):
             object.__setattr__(self, name, names(getattr(self, name)))
         if self.n_folds != "auto":
-            _whole("n_folds", self.n_folds, least=2)
-        _checked_metric(self.metric, self.name)
+            check_whole("n_folds", self.n_folds, least=2)
+        check_one_of("leaks", self.leaks, LEAK_POLICIES)
+        check_metric(self.metric, self.name)
 
     @property
     def scorer(self) -> Metric:
@@ -306,7 +325,8 @@ class _OfRows:
         """Read a table into rows and say what was found; raises `DataError` with the remedy."""
         from forecastml.data.table_reading import read_table
 
-        return read_table(source, self.columns, like)
+        reading = read_table(source, self.columns, like)
+        return reading if like is not None else admitted_rows(reading, self.leaks)
 
     def cut(self, data: Table, most_folds: Callable[[int], int]) -> Cut:
         """Cross validation, or one part held out of many rows."""
@@ -376,23 +396,3 @@ def grouped(task: Task, by: Sequence[str]) -> Task:
     if isinstance(task, Forecasting):
         return replace(task, group=by, series=(*by, *(name for name in task.series if name not in by)))
     return replace(task, group=by)
-
-
-def checked_levels(levels: Sequence[float]) -> tuple[float, ...]:
-    """Quantile levels as a sorted tuple of distinct floats in (0, 1)."""
-    levels = (levels,) if isinstance(levels, (int, float)) else tuple(levels)
-    for level in levels:
-        if not 0 < float(level) < 1:
-            raise ConfigError(f"quantile level {level} is not between 0 and 1; 0.9 means the 90 % quantile")
-    return tuple(sorted({float(level) for level in levels}))
-
-
-def _checked_metric(name: str, task: str) -> None:
-    metric = get_metric(name)
-    if metric.name not in metric_names(task):
-        raise ConfigError(f"metric {name!r} cannot judge {task}; use one of {', '.join(metric_names(task))}")
-
-
-def _whole(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ConfigError(f"{name} is {value!r}; give a whole number of {least} or more")

@@ -36,6 +36,8 @@ LAYERS = {
     "forecastml.prior_storage": 5,
     "forecastml.model": 5,
     "forecastml.inputs": 5,
+    "forecastml.future_covariates": 5,
+    "forecastml.option_checks": 5,
     "forecastml.rolling": 5,
     "forecastml.scoring": 5,
     "forecastml.status": 5,

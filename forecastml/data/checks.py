@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from forecastml.data.panel import Panel
 from forecastml.errors import ConfigError, DataError, FrequencyError, FutureError
 
 SEVERITIES = ("fixed", "alert", "error")
+#: Series that a message names.
+NAMED = 5
 
 #: Code of a check -> its title in the table of guardrails, in the order of looking: the reader's, then the doctor's.
 CODES = {
@@ -46,7 +49,7 @@ CODES = {
     "outliers": "No value is far off",
     "covariate_missing": "Covariates have no holes",
     "covariate_constant": "Covariates vary",
-    "leak": "No known covariate gives the target away",
+    "leak": "No covariate gives the target away",
     "clock_change": "Times do not jump with the clocks",
 }
 
@@ -119,6 +122,19 @@ def guardrails(findings: Iterable[Finding], codes: Sequence[str] = tuple(CODES))
         text = ". ".join(str(finding) for finding in own)
         rows.append(Guardrail(code, CODES.get(code, code), state, sum(f.count for f in own), text))
     return rows
+
+
+def alert(
+    panel: Panel, code: str, column: str, concerned: tuple[np.ndarray, Sequence[str]], what: str, remedy: str
+) -> Finding:
+    """An alert over some series (positions, details of the first ones); `what` holds `{}` where their names go."""
+    series, details = concerned
+    names = [panel.label(int(i)) for i in series[:NAMED]]
+    if len(details):
+        names = [f"{name} {detail}" for name, detail in zip(names, details, strict=False)]
+    more = f" and {len(series) - NAMED} more" if len(series) > NAMED else ""
+    only = panel.label(int(series[0])) if len(series) == 1 else ""
+    return Finding(code, "alert", what.format(", ".join(names) + more), only, column, len(series), remedy)
 
 
 def refusal(code: str, failure: DataError) -> Finding:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from forecastml.data.calendar import to_text, to_times
-from forecastml.data.checks import Finding
+from forecastml.data.checks import NAMED, Finding, Reading, alert
 from forecastml.data.clocks import local_zones
-from forecastml.data.leaks import Leak, leaks
+from forecastml.data.leak_guard import LeakGuard, refuse_leaks
 from forecastml.data.outliers import HALF, outliers
 from forecastml.data.panel import Panel, extent, ragged_rows
 from forecastml.data.shifts import Grid, shifts
@@ -23,19 +23,33 @@ FEW_NEGATIVE, FEWER_NEGATIVE = 0.05, 0.02
 MANY_SPARSE = 0.1
 #: Values cross zero smoothly when those beside negative ones are below this share of the median.
 NEAR_ZERO = 0.25
-#: Series that a message names.
-NAMED = 5
 
 
-def diagnose(panel: Panel, horizon: int) -> tuple[Finding, ...]:
-    """What looks wrong in a panel: alerts, at most one per code and column; nothing is changed.
+def examined(reading: Reading, horizon: int, leaks: str) -> Reading:
+    """A reading with what looks wrong in its panel, and without covariates that give the target away if `leaks` is
+    "exclude"; see `diagnose` and `LeakGuard`."""
+    guard = LeakGuard.of(reading.data, horizon, leaks)
+    findings = (*reading.findings, *diagnose(reading.data, horizon, guard))
+    return replace(reading, data=guard.guarded(reading.data), findings=findings)
 
-    horizon: steps to forecast. Codes: constant, all_zero, mostly_zero, negative, short, level_shift, outliers,
-    covariate_missing, covariate_constant, leak, clock_change. Messages name the first series concerned, and remedies
-    what to do.
+
+def admitted(reading: Reading, horizon: int, leaks: str) -> Reading:
+    """As `examined`; raises `ConfigError` for leaks if `leaks` is "error"."""
+    reading = examined(reading, horizon, leaks)
+    refuse_leaks(reading.findings)
+    return reading
+
+
+def diagnose(panel: Panel, horizon: int, guard: LeakGuard | None = None) -> tuple[Finding, ...]:
+    """What looks wrong in a panel: at most one finding per code and column; nothing is changed.
+
+    horizon: steps to forecast; guard: what gives the target away, None: it is looked for. Codes: constant, all_zero,
+    mostly_zero, negative, short, level_shift, outliers, covariate_missing, covariate_constant, leak, clock_change.
+    Messages name the first series concerned, and remedies what to do.
     """
     if not len(panel):
         return ()
+    guard = LeakGuard.of(panel, horizon) if guard is None else guard
     return (
         *_constant(panel),
         *_mostly_zero(panel),
@@ -43,22 +57,9 @@ def diagnose(panel: Panel, horizon: int) -> tuple[Finding, ...]:
         *_short(panel, horizon),
         *_breaks(panel),
         *_covariates(panel),
-        *_leaks(panel, horizon),
+        *guard.findings(panel),
         *_clock_change(panel),
     )
-
-
-def _alert(
-    panel: Panel, code: str, column: str, concerned: tuple[np.ndarray, Sequence[str]], what: str, remedy: str
-) -> Finding:
-    """An alert over some series (positions, details of the first ones); `what` holds `{}` where their names go."""
-    series, details = concerned
-    names = [panel.label(int(i)) for i in series[:NAMED]]
-    if len(details):
-        names = [f"{name} {detail}" for name, detail in zip(names, details, strict=False)]
-    more = f" and {len(series) - NAMED} more" if len(series) > NAMED else ""
-    only = panel.label(int(series[0])) if len(series) == 1 else ""
-    return Finding(code, "alert", what.format(", ".join(names) + more), only, column, len(series), remedy)
 
 
 def _counts(panel: Panel, flags: np.ndarray) -> np.ndarray:
@@ -82,12 +83,12 @@ def _constant(panel: Panel) -> Iterator[Finding]:
         details = [f"(always {value:g})" for value in low[constant[:NAMED]]]
         remedy = "leave them out if nothing is measured there; otherwise the forecast is that value"
         what = f"{target!r} never changes in {len(constant)} series: {{}}"
-        yield _alert(panel, "constant", target, (constant, details), what, remedy)
+        yield alert(panel, "constant", target, (constant, details), what, remedy)
     zero = np.flatnonzero(same & (low == 0))
     if len(zero):
         remedy = "leave them out if they are closed or not yet open; otherwise the forecast is zero"
         what = f"{target!r} is zero throughout in {len(zero)} series: {{}}"
-        yield _alert(panel, "all_zero", target, (zero, ()), what, remedy)
+        yield alert(panel, "all_zero", target, (zero, ()), what, remedy)
 
 
 def _mostly_zero(panel: Panel) -> Iterator[Finding]:
@@ -97,7 +98,7 @@ def _mostly_zero(panel: Panel) -> Iterator[Finding]:
     if len(series) >= MANY_SPARSE * len(panel) and len(series):
         target = panel.schema.target
         remedy = "absolute errors are smallest for forecasts of 0 there: to forecast means, judge by rmsse or wql"
-        yield _alert(
+        yield alert(
             panel, "mostly_zero", target, (series, ()), f"{target!r} is mostly 0 in {len(series)} series: {{}}", remedy
         )
 
@@ -124,7 +125,7 @@ def _negative(panel: Panel) -> Iterator[Finding]:
     what = (
         f"{total} values of {panel.schema.target!r} are below zero, in {len(series)} series that hardly ever are: {{}}"
     )
-    yield replace(_alert(panel, "negative", panel.schema.target, (series, details), what, remedy), count=total)
+    yield replace(alert(panel, "negative", panel.schema.target, (series, details), what, remedy), count=total)
 
 
 def _crosses_zero(values: np.ndarray) -> bool:
@@ -147,7 +148,7 @@ def _short(panel: Panel, horizon: int) -> Iterator[Finding]:
             "pooled learners"
         )
         what = f"{len(series)} series have no row before the last {horizon}, so no fold can judge models on them: {{}}"
-        yield _alert(panel, "short", panel.schema.target, (series, details), what, remedy)
+        yield alert(panel, "short", panel.schema.target, (series, details), what, remedy)
 
 
 def _breaks(panel: Panel) -> Iterator[Finding]:
@@ -169,7 +170,7 @@ def _level_shift(panel: Panel, series: np.ndarray, rows: np.ndarray) -> Iterator
             "before and 1 from then on"
         )
         what = f"the level of {panel.schema.target!r} breaks and stays so in {len(series)} series: {{}}"
-        yield _alert(panel, "level_shift", panel.schema.target, (series, details), what, remedy)
+        yield alert(panel, "level_shift", panel.schema.target, (series, details), what, remedy)
 
 
 def _outliers(panel: Panel, owner: np.ndarray, rows: np.ndarray) -> Iterator[Finding]:
@@ -187,7 +188,7 @@ def _outliers(panel: Panel, owner: np.ndarray, rows: np.ndarray) -> Iterator[Fin
         f"{len(rows)} values of {panel.schema.target!r} ({100 * len(rows) / known:.2g} %) are far off their neighbours "
         f"and season, in {len(series)} series: {{}}"
     )
-    finding = _alert(panel, "outliers", panel.schema.target, (series, details), what, remedy)
+    finding = alert(panel, "outliers", panel.schema.target, (series, details), what, remedy)
     yield replace(finding, count=len(rows))
 
 
@@ -245,7 +246,7 @@ def _covariates(panel: Panel) -> Iterator[Finding]:
                 details = [f"({n})" for n in count[:NAMED]]
                 remedy = "fill them in; learners take the last known value or the usual one, or cannot use the column"
                 what = f"covariate {name!r} is missing in {len(missing)} rows, in {len(series)} series: {{}}"
-                finding = _alert(panel, "covariate_missing", name, (series, details), what, remedy)
+                finding = alert(panel, "covariate_missing", name, (series, details), what, remedy)
                 yield replace(finding, count=len(missing))
             values = role.values[~unknown[:, k], k]
             several = len(values) >= 2 and (role.names != panel.schema.static or len(panel) >= 2)
@@ -254,37 +255,6 @@ def _covariates(panel: Panel) -> Iterator[Finding]:
                 remedy = "leave the column out: what never changes cannot help"
                 what = f"covariate {name!r} is {value} in all rows"
                 yield Finding("covariate_constant", "alert", what, "", name, len(values), remedy)
-
-
-def _leaks(panel: Panel, horizon: int) -> Iterator[Finding]:
-    """One finding for each column that gives the target away alone, and one for all sets of columns together."""
-    found = leaks(panel, horizon)
-    remedy = (
-        "leave it out, or declare it as past (--past, past=) if it is only known afterwards: scores with it would be "
-        "too good to be true"
-    )
-    for name in dict.fromkeys(leak.columns[0] for leak in found if len(leak.columns) == 1):
-        own = [leak for leak in found if leak.columns == (name,)]
-        series = np.unique(np.concatenate([leak.series for leak in own]))
-        what = f"known covariate {name!r} gives {panel.schema.target!r} away in {len(series)} series: {{}}"
-        yield _alert(panel, "leak", name, (series, _lateness(own, series)), what, remedy)
-    together = [leak for leak in found if len(leak.columns) > 1]
-    if together:
-        series = np.unique(np.concatenate([leak.series for leak in together]))
-        sets = "; ".join(" and ".join(map(repr, leak.columns)) for leak in together)
-        what = f"known covariates {sets} together give {panel.schema.target!r} away in {len(series)} series: {{}}"
-        yield _alert(panel, "leak", "", (series, ()), what, remedy.replace(" it ", " one of them ", 1))
-
-
-def _lateness(own: Sequence[Leak], series: np.ndarray) -> list[str]:
-    """By how much the copy is late or early in each series, "" where it is neither."""
-    shift = np.zeros(len(series), np.int64)
-    for leak in own:
-        shift[np.searchsorted(series, leak.series)] = leak.shift
-    if not shift.any():
-        return []
-    steps = [f"{abs(s)} step{'s' if abs(s) > 1 else ''}" for s in shift]
-    return [f"({n} {'late' if s > 0 else 'early'})" if s else "(at once)" for n, s in zip(steps, shift, strict=True)]
 
 
 def _clock_change(panel: Panel) -> Iterator[Finding]:
@@ -301,4 +271,4 @@ def _clock_change(panel: Panel) -> Iterator[Finding]:
             f"the times have no zone, and in spring skip the hour that local clocks skip ({names}), in "
             f"{len(series)} series: {{}}"
         )
-        yield _alert(panel, "clock_change", panel.schema.time or "", (series, ()), what, remedy)
+        yield alert(panel, "clock_change", panel.schema.time or "", (series, ()), what, remedy)

@@ -8,7 +8,7 @@ import numpy as np
 
 from forecastml.data.calendar import to_text, to_times
 from forecastml.data.panel import Panel, ragged_rows
-from forecastml.data.wall_clock import passes, reopened, with_skipped_known
+from forecastml.data.wall_clock import reopened, with_skipped_known
 from forecastml.errors import FutureError
 
 
@@ -150,50 +150,9 @@ def extend_by_values(panel: Panel, values: np.ndarray) -> Panel:
     return extend(panel, replace(rows, keys=panel.keys, past=past, known=known))
 
 
-def require_known(panel: Panel, steps: int | np.ndarray) -> None:
-    """Raise `FutureError` unless every known covariate is given for so many grid points after every series' end.
-
-    steps: int, or int64 (series,).
-    """
-    if not panel.known.shape[1]:
-        return
-    steps = np.broadcast_to(steps, len(panel))
-    short = panel.known_end - panel.known_begin - panel.lengths < steps
-    if not short.any():
-        return
-    i = int(np.flatnonzero(short)[0])
-    have = int(panel.known_end[i] - panel.known_begin[i])
-    missing = np.arange(have, panel.lengths[i] + steps[i])
-    missing = missing[~_skipped_rows(panel, np.array([i]), missing)]
-    times = to_text(to_times(panel.start[i] + panel.frequency.step * missing, panel.frequency))
-    raise FutureError(
-        f"known covariates {', '.join(panel.schema.known)} are missing for {int(short.sum())} of {len(panel)} series; "
-        f"first {panel.label(i)} at {_few(times)}; give them as future rows"
-    )
-
-
-def unknown_ahead(panel: Panel, steps: int | np.ndarray) -> str:
-    """Which known covariates lack a value in the `steps` grid points after the end, for a message; "" when none does.
-
-    steps: int, or int64 (series,). Points that a shift of the clocks skips do not count.
-    """
-    if not panel.schema.known:
-        return ""
-    lengths = panel.lengths
-    position = ragged_rows(lengths, lengths + steps)
-    series = np.repeat(np.arange(len(panel)), np.broadcast_to(steps, len(panel)))
-    known = panel.known[panel.known_begin[series] + position]
-    codes = np.array([column in panel.categories for column in panel.schema.known], dtype=bool)
-    missing = np.where(codes, known < 0, np.isnan(known))
-    missing[_skipped_rows(panel, series, position)] = False
-    if not missing.any():
-        return ""
-    row, column = (int(place[0]) for place in np.nonzero(missing))
-    i = series[row]
-    ordinal = panel.start[i] + position[row] * panel.frequency.step
-    time = to_text(to_times(np.array([ordinal]), panel.frequency))[0]
-    where = f"{panel.schema.known[column]!r} of {panel.label(i)} at {time}"
-    return f"known covariates are missing or new in {int(missing.any(axis=1).sum())} future rows, first {where}"
+def without_future(panel: Panel) -> Panel:
+    """`panel` with known covariates up to its end alone; a view."""
+    return replace(panel, known_end=np.minimum(panel.known_end, panel.known_begin + panel.lengths))
 
 
 def reaching(panel: Panel, steps: int) -> Panel:
@@ -209,12 +168,6 @@ def reaching(panel: Panel, steps: int) -> Panel:
     known = panel.known[np.repeat(panel.known_begin, lengths) + position]
     end = np.cumsum(lengths)
     return replace(panel, known=known, known_begin=end - lengths, known_end=end)
-
-
-def _skipped_rows(panel: Panel, series: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Whether the points at `position` of `series` are such that a shift of the clocks skips them: bool (points,)."""
-    ordinals = panel.start[series] + position * panel.frequency.step
-    return passes(ordinals, panel.frequency, panel.tz) == 0
 
 
 def _refuse(panel: Panel, older: np.ndarray, what: str) -> None:

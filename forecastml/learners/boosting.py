@@ -32,12 +32,13 @@ LOGARITHMIC = ("tweedie", "poisson")
 class Trees:
     """Fitted trees. texts: in LightGBM's own format, of a forest for classes one for each; threads: for predictions,
     which they do not change; link: "" for numbers and probabilities, "second" for the probability of the second of two
-    classes, "shares" for a share of each class; averaged: trees of a forest; logarithmic: they tell a logarithm."""
+    classes, "shares" for a share of each class; centres: of a forest, what is added to the answers of each text;
+    logarithmic: they tell a logarithm."""
 
     texts: tuple[str, ...]
     threads: int = 1
     link: str = ""
-    averaged: bool = False
+    centres: tuple[float, ...] = ()
     logarithmic: bool = False
 
     @cached_property
@@ -50,6 +51,7 @@ class Trees:
         """x: float32 (rows, features) -> float64 (rows,), or (rows, classes) of probabilities."""
         threads = _threads(self.threads, len(x))
         found = [booster.predict(x, num_threads=threads) for booster in self._boosters]
+        found = [part + centre for part, centre in zip(found, self.centres, strict=True)] if self.centres else found
         if self.link == "second":
             return np.column_stack([1.0 - found[0], found[0]])
         if self.link != "shares":
@@ -66,8 +68,9 @@ class Trees:
         if self.link or booster.num_model_per_iteration() > 1:
             raise LearnerError("contributions are told of numbers, not of classes")
         found = booster.predict(x, pred_contrib=True, num_threads=_threads(self.threads, len(x)))
-        if self.averaged:
-            found = found / booster.num_trees()
+        if self.centres:
+            found = found / max(booster.num_trees(), 1)
+            found[:, -1] += self.centres[0]
         return of_exponential(found) if self.logarithmic else found
 
     def gains(self) -> np.ndarray:
@@ -76,7 +79,7 @@ class Trees:
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """No arrays, the texts."""
-        told = {"link": self.link, "averaged": self.averaged, "logarithmic": self.logarithmic}
+        told = {"link": self.link, "centres": list(self.centres), "logarithmic": self.logarithmic}
         return {}, {"texts": list(self.texts), **told}
 
     @classmethod
@@ -84,8 +87,8 @@ class Trees:
         """The inverse of `state`; also of the first form, which had one text and was never a forest."""
         if "text" in values:
             return cls((values["text"],), link="second" if values.get("binary", False) else "")
-        flags = {name: values[name] for name in ("link", "averaged", "logarithmic")}
-        return cls(tuple(values["texts"]), **flags)
+        flags = {name: values[name] for name in ("link", "logarithmic")}
+        return cls(tuple(values["texts"]), centres=tuple(values["centres"]), **flags)
 
 
 #: None stands for what suits the number of rows.
@@ -99,7 +102,7 @@ KNOWN: Known = {
     "num_leaves": Number(None, 2, 131072, whole=True),
     "max_depth": Number(-1, -1, whole=True),
     "min_data_in_leaf": Number(None, 1, whole=True),
-    "max_bin": Number(127, 2, 65535, whole=True),
+    "max_bin": Number(None, 2, 65535, whole=True),
     "feature_fraction": Number(None, 0.01, 1.0),
     "feature_fraction_bynode": Number(None, 0.01, 1.0),
     "bagging_fraction": Number(None, 0.01, 1.0),
@@ -108,6 +111,7 @@ KNOWN: Known = {
     "lambda_l2": Number(0.0, 0.0),
     "min_gain_to_split": Number(0.0, 0.0),
     "path_smooth": Number(0.0, 0.0),
+    "min_data_per_group": Number(None, 1, whole=True),
     "cat_smooth": Number(10.0, 0.0),
     "cat_l2": Number(10.0, 0.0),
     "extra_trees": Choice(False, (False, True)),
@@ -157,9 +161,8 @@ class LightGBM(Reduction):
         forest = given["boosting"] != "gbdt"
         if not rows.classes:
             settings = self._of_numbers(rows, given, context)
-            text = _trained(rows, settings, context)
-            averaged, logarithmic = settings["boosting"] == "rf", settings["objective"] in LOGARITHMIC
-            return Trees((text,), context.threads, averaged=averaged, logarithmic=logarithmic)
+            text, centres = _grown(rows, settings, context)
+            return Trees((text,), context.threads, "", centres, settings["objective"] in LOGARITHMIC)
         if not forest:
             chosen = (
                 {"objective": "binary"} if rows.classes == 2 else {"objective": "multiclass", "num_class": rows.classes}
@@ -174,29 +177,32 @@ class LightGBM(Reduction):
 
     def _of_numbers(self, rows: TrainingTable, given: Params, context: FitContext) -> dict[str, Any]:
         """LightGBM's settings for a target of numbers."""
-        objective = given["objective"] or ("l2" if context.metric in SQUARED else "l1")
         forest = given["boosting"] != "gbdt"
+        # The trees of a forest are deep: in leaves of few rows a mean says more than a median, by any metric.
+        objective = given["objective"] or ("l2" if forest or context.metric in SQUARED else "l1")
         if objective in LOGARITHMIC and forest:
             raise ConfigError(f"{self.name}: the objective {objective!r} needs boosting=gbdt")
         if objective in LOGARITHMIC and (rows.y < 0).any():
             raise LearnerError(
-                f"{self.name}: the objective {objective!r} needs a target that is nowhere below 0 in the scale in which "
-                "it is learned; use transform=scale, or another objective"
+                f"{self.name}: the objective {objective!r} needs a target that is nowhere below 0 in the scale in "
+                "which it is learned; use transform=scale, or another objective"
             )
         if np.ptp(rows.y) == 0:
             return {**_boosting(1, 0), "objective": "l2", "boosting": "gbdt", "rounds": 1}
-        own = _forest(len(rows.y), given["boosting"]) if forest else _boosting(len(rows.y), 0)
+        own = _forest(len(rows.y), rows.x.shape[1], given["boosting"]) if forest else _boosting(len(rows.y), 0)
         return {**own, **_given(given), "objective": objective, "boosting": "rf" if forest else "gbdt"}
 
     def _forest_of_classes(self, rows: TrainingTable, given: Params, context: FitContext) -> Trees:
         """A forest of squared errors for each class: its leaves hold shares of the class, and their mean is one too."""
-        texts, which = [], [1] if rows.classes == 2 else range(rows.classes)
+        grown, which = [], [1] if rows.classes == 2 else range(rows.classes)
         fewer = max(10, MOST_TREES // len(which))
         for k in which:
             part = replace(rows, y=(rows.y == k).astype(np.float64), classes=0)
             settings = self._of_numbers(part, {**given, "objective": "l2"}, context)
-            texts.append(_trained(part, {**settings, "rounds": min(settings["rounds"], fewer)}, context))
-        return Trees(tuple(texts), context.threads, "second" if rows.classes == 2 else "shares", averaged=True)
+            grown.append(_grown(part, {**settings, "rounds": min(settings["rounds"], fewer)}, context))
+        link = "second" if rows.classes == 2 else "shares"
+        centres = tuple(centre for _, alone in grown for centre in alone or (0.0,))
+        return Trees(tuple(text for text, _ in grown), context.threads, link, centres)
 
 
 class RandomForest(LightGBM):
@@ -225,29 +231,40 @@ class ExtremeRandomTrees(RandomForest):
 
 
 def _boosting(n: int, classes: int) -> dict[str, Any]:
-    """Settings that suit so many rows."""
+    """Settings that suit so many rows: with many, each tree sees less of them, and of the features."""
+    few, many = n < 20_000, n >= 50_000
     return {
-        "rounds": 100 if n < 20_000 else 200,
+        "rounds": 100 if few or classes > 2 else 150,
         "learning_rate": 0.1,
-        "num_leaves": 8 if n < 500 else 15 if n < 3000 else 31 if n < 100_000 else 63,
+        "num_leaves": 8 if n < 500 else 15 if n < 3000 else 63 if many else 31,
         "min_data_in_leaf": int(np.clip(math.sqrt(n) / 3, 3, 40)),
-        "feature_fraction": 0.8,
-        "bagging_fraction": 0.8,
+        "max_bin": 127 if few else 63,
+        "min_data_per_group": _smallest_group(n),
+        "feature_fraction": 0.8 if few else 0.5,
+        "bagging_fraction": 0.5 if many else 0.8,
     }
 
 
-def _forest(n: int, kind: str) -> dict[str, Any]:
-    """Settings of a forest that suit so many rows."""
+def _forest(n: int, features: int, kind: str) -> dict[str, Any]:
+    """Settings of a forest that suit so many rows and features."""
     random = kind == "extra_trees"
     return {
-        "rounds": 100,
+        "rounds": 100 if n < 20_000 else 60,
         "learning_rate": 1.0,
-        "num_leaves": int(np.clip(n // 4, 8, 512)),
+        "num_leaves": int(np.clip(n // 4, 8, 256)),
         "min_data_in_leaf": int(np.clip(math.sqrt(n) / 20, 2, 20)),
-        "feature_fraction_bynode": 0.8 if random else 0.4,
+        "max_bin": 127 if n < 20_000 else 63,
+        "min_data_per_group": _smallest_group(n),
+        "feature_fraction": 1.0,
+        "feature_fraction_bynode": 0.8 if random else min(1.0, max(0.4, 3 / max(features, 1))),
         "bagging_fraction": min(0.9 if random else 0.632, ROWS_PER_TREE / max(n, 1)),
         "extra_trees": random,
     }
+
+
+def _smallest_group(n: int) -> int:
+    """Rows of a level of a category, below which it is not split off: LightGBM's own 100 leaves few rows unsplit."""
+    return int(np.clip(n // 50, 3, 100))
 
 
 def _given(params: Params) -> dict[str, Any]:
@@ -256,6 +273,17 @@ def _given(params: Params) -> dict[str, Any]:
     if params["boosting"] == "extra_trees":
         del rest["extra_trees"]
     return rest
+
+
+def _grown(
+    rows: TrainingTable, settings: Mapping[str, Any], context: FitContext
+) -> tuple[str, tuple[float] | tuple[()]]:
+    """Trees in LightGBM's text form, and of a forest the mean that its targets were told without: a forest that could
+    not split a single time would answer 0."""
+    if settings["boosting"] != "rf":
+        return _trained(rows, settings, context), ()
+    centre = float(np.average(rows.y, weights=rows.weight))
+    return _trained(replace(rows, y=rows.y - centre), settings, context), (centre,)
 
 
 def _trained(rows: TrainingTable, settings: Mapping[str, Any], context: FitContext) -> str:

@@ -21,8 +21,8 @@ class Constant:
     features: int = 0
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """x: float32 (rows, features) -> float64 (rows, 1) or (rows, classes)."""
-        return np.tile(self.answer, (len(x), 1))
+        """x: float32 (rows, features) -> float64 (rows,) or (rows, classes)."""
+        return np.tile(self.answer, (len(x), 1)) if len(self.answer) > 1 else np.tile(self.answer, len(x))
 
     def contributions(self, x: np.ndarray) -> np.ndarray:
         """All of it is the base: float64 (rows, features + 1)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from forecastml.learners.contributions import of_exponential
 from forecastml.learners.rows import TrainingTable
 
 #: Nodes that are stepped through at once, rows by trees: more would leave the processor's caches.
-STEPS = 1 << 15
+STEPS = 1 << 14
 #: Above every value of a row and below infinity, which stands for missing values that go right.
 LARGEST = 1e300
 #: Rows of the mean that a level of a category starts with: levels of few rows stay near it.
@@ -117,33 +117,52 @@ class Nodes:
         return steps
 
     @cached_property
-    def _children(self) -> np.ndarray:
-        """Left and right of every node in turn: int32 (2 x nodes,)."""
-        return np.stack([self.left, self.right], axis=1).ravel()
+    def _way(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of every node: twice its feature, one more where missing values go right; its threshold; and, for left and
+        right in turn, its children. Leaves have feature 0. Positions are int64, which numpy takes fastest."""
+        feature = 2 * np.maximum(self.feature, 0).astype(np.int64) + ~self.missing_left
+        children = np.stack([self.left, self.right], axis=1).ravel().astype(np.int64)
+        return feature, np.minimum(self.threshold, LARGEST), children
+
+    def leaves(self, x: np.ndarray) -> np.ndarray:
+        """The leaf of each tree that each row of x, float32 (rows, features), ends in: int64 (trees, rows)."""
+        feature, threshold, children = self._way
+        values, first = _sided(x)
+        found = np.repeat(self.root, len(x))
+        inner = self.feature >= 0
+        going = np.flatnonzero(inner.take(found))
+        node, row = found[going], np.tile(first, len(self.root))[going]
+        while len(going):
+            right = values.take(feature.take(node) + row) > threshold.take(node)
+            node = children.take(2 * node + right)
+            found[going] = node
+            on = np.flatnonzero(inner.take(node))
+            going, node, row = going.take(on), node.take(on), row.take(on)
+        return found.reshape(len(self.root), len(x))
 
     def steps(self, x: np.ndarray) -> np.ndarray:
-        """The node of each tree that each row comes to after each step: int32 (steps + 1, trees, rows)."""
-        width = x.shape[1]
-        limit = np.finfo(np.float32).max
-        clipped = np.clip(x, -limit, limit).astype(np.float64)
-        # A missing value is looked up in the half where it lies on the side that the node sends it to.
-        low, high = (np.where(np.isnan(clipped), end, clipped) for end in (-np.inf, np.inf))
-        values = np.concatenate([low, high], axis=1).ravel()
-        feature = np.where(self.missing_left, self.feature, self.feature + width)
-        feature = np.where(self.feature < 0, 0, feature)
-        threshold = np.minimum(self.threshold, LARGEST)
-        rows = np.arange(len(x)) * (2 * width)
-        found = np.empty((self.depth + 1, len(self.root), len(x)), dtype=np.int32)
+        """The node of each tree that each row stands at after each step: int64 (steps + 1, trees, rows)."""
+        feature, threshold, children = self._way
+        values, first = _sided(x)
+        found = np.empty((self.depth + 1, len(self.root), len(x)), dtype=np.int64)
         found[0] = self.root[:, None]
         for step in range(self.depth):
             node = found[step]
-            right = values[feature[node] + rows] > threshold[node]
-            found[step + 1] = self._children[2 * node + right]
+            right = values.take(feature.take(node) + first) > threshold.take(node)
+            found[step + 1] = children.take(2 * node + right)
         return found
 
     def state(self) -> dict[str, np.ndarray]:
         """Arrays."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def _sided(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each value of x twice in turn, a missing one as the lowest and the highest, so that a node looks it up where it
+    lies on the side to which it sends missing ones; and where each row begins."""
+    limit = np.finfo(np.float32).max
+    clipped = np.clip(x, -limit, limit).astype(np.float64)[:, :, None]
+    return np.where(np.isnan(clipped), (-np.inf, np.inf), clipped).ravel(), np.arange(len(x)) * (2 * x.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,13 +184,12 @@ class Forest:
     def predict(self, x: np.ndarray) -> np.ndarray:
         """x: float32 (rows, features) -> float64 (rows,), or (rows, classes) of probabilities."""
         total = np.tile(self.base, (len(x), 1))
-        for part, steps in self._parts(x):
-            for tree, answer in enumerate(self.answer):
-                value = self.nodes.value[steps[-1, tree]]
+        for part, ranked in self._parts(x):
+            for leaf, answer in zip(self.nodes.leaves(ranked), self.answer, strict=True):
                 if answer < 0:
-                    total[part] += value
+                    total[part] += self.nodes.value[leaf]
                 else:
-                    total[part, answer] += value[:, 0]
+                    total[part, answer] += self.nodes.value[:, 0].take(leaf)
         return _LINKS[self.link](total)
 
     def contributions(self, x: np.ndarray) -> np.ndarray:
@@ -181,7 +199,8 @@ class Forest:
             raise LearnerError("contributions are told of numbers, not of classes")
         found = np.zeros((len(x), self.features + 1))
         found[:, -1] = self.base[0]
-        for part, steps in self._parts(x):
+        for part, ranked in self._parts(x):
+            steps = self.nodes.steps(ranked)
             means = self.nodes.value[:, 0][steps]
             rows = np.arange(part.start, part.start + steps.shape[2])
             found[part, -1] += means[0].sum(axis=0)
@@ -212,15 +231,15 @@ class Forest:
         order = CategoryOrder.restore(arrays)
         return cls(nodes, arrays["answer"], arrays["base"], order, values["features"], values["link"])
 
-    def _parts(self, x: np.ndarray) -> list[tuple[slice, np.ndarray]] | Any:
-        """Slices of rows, and the way of these rows through all trees."""
+    def _parts(self, x: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """Slices of rows, and their features with ranks in the place of categories; nothing where no tree is."""
         if self.nodes is None:
             return
         x = self.order.ranked(x)
         size = max(1, STEPS // len(self.answer))
         for begin in range(0, len(x), size):
             part = slice(begin, min(begin + size, len(x)))
-            yield part, self.nodes.steps(x[part])
+            yield part, x[part]
 
 
 def _softmax(total: np.ndarray) -> np.ndarray:

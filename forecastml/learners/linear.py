@@ -27,6 +27,8 @@ from forecastml.protocols import Capabilities, Facts, FitContext, Params
 PENALTIES = tuple(10.0**k for k in range(-3, 5))
 #: Rows that are computed at once; more would leave the processor's caches.
 BLOCK = 8192
+#: Rows that the elastic net learns from at most; its search over penalties passes over them hundreds of times.
+MOST_ROWS = 40_000
 SCALER = Choice("standard", KINDS)
 
 
@@ -60,7 +62,7 @@ class LinearModel:
         return _LINKS[self.link](answers)
 
     def contributions(self, x: np.ndarray) -> np.ndarray:
-        """What each feature adds, compared with its mean, and what a row of means gets: float64 (rows, features + 1)."""
+        """What each feature adds, compared with its mean, and what the means get: float64 (rows, features + 1)."""
         if self.link:
             raise LearnerError("contributions are told of numbers, not of classes")
         found = np.zeros((len(x), self.features + 1))
@@ -158,6 +160,13 @@ class Standing:
         same = scaling.kind not in ("pca", "truncated_svd")
         blank = replace(blank, link="softmax" if rows.classes else "")
         return cls(columns if same else scaling.transform(table), rows.y, weight, blank)
+
+    def even(self, most: int) -> Standing:
+        """At most so many rows, evenly drawn."""
+        if len(self.y) <= most:
+            return self
+        kept = np.linspace(0, len(self.y) - 1, most).astype(np.int64)
+        return replace(self, table=self.table[kept], y=self.y[kept], weight=self.weight[kept])
 
     @property
     def learnable(self) -> bool:
@@ -329,7 +338,7 @@ class ElasticNet(LinearRegression):
             estimator = linear_model.ElasticNetCV(alphas=20, cv=3, **settings)
         else:
             estimator = linear_model.ElasticNet(alpha=params["alpha"], **settings)
-        found = quietly(estimator, rows)
+        found = quietly(estimator, rows.even(MOST_ROWS))
         return found.coef_, float(found.intercept_)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from forecastml.attribution import Explanation, Term
+from forecastml.data.extension import without_future
 from forecastml.data.panel import Panel, extent
 from forecastml.data.schema import Schema
 from forecastml.errors import ConfigError
@@ -314,7 +315,8 @@ def _projected(found: Estimate, errors: np.ndarray, horizon: int) -> np.ndarray:
 
 def _without_explosions(fitted: ArimaForecaster, train: Panel, horizon: int) -> ArimaForecaster:
     """The same with a status for each series whose forecasts leave its history by far."""
-    ahead = fitted.predict(train, horizon, ("mean",)).mean.reshape(len(train), horizon)
+    # What is known of the future may move forecasts, but nothing that is fitted.
+    ahead = fitted.predict(without_future(train), horizon, ("mean",)).mean.reshape(len(train), horizon)
     too_far = exploded(train.last(fitted.lookback), ahead)
     status = [EXPLODED if old == OK and far else old for old, far in zip(fitted.status, too_far, strict=True)]
     return replace(fitted, memory=replace(fitted.memory, status=tuple(status)))

@@ -20,6 +20,7 @@ import numpy as np
 
 from forecastml.attribution import LEVEL, TREND, Explanation
 from forecastml.data.calendar import DAY
+from forecastml.data.extension import without_future
 from forecastml.data.panel import Panel
 from forecastml.errors import ConfigError
 from forecastml.features.holidays import holiday_days
@@ -181,7 +182,8 @@ def _fitted(train: Panel, design: Design, context: FitContext, starts: Sequence[
         arrays[field.name] = np.array(numbers, dtype=kind).reshape((n, *np.shape(getattr(nothing, field.name))))
     status = tuple(fit.reason if isinstance(fit, Failure) else OK for fit in found.values())
     fitted = ProphetForecaster(design, SeriesArrays(arrays, status))
-    ahead = fitted.predict(train, context.horizon, ("mean",)).mean.reshape(n, context.horizon)
+    # What is known of the future may move forecasts, but nothing that is fitted.
+    ahead = fitted.predict(without_future(train), context.horizon, ("mean",)).mean.reshape(n, context.horizon)
     too_far = exploded(train, ahead)
     status = tuple(EXPLODED if old == OK and far else old for old, far in zip(status, too_far, strict=True))
     return replace(fitted, memory=replace(fitted.memory, status=status))

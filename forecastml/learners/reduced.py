@@ -20,6 +20,7 @@ from forecastml.data.panel import Panel, extent, ragged_rows
 from forecastml.features.history import History
 from forecastml.features.panel import FeatureSet
 from forecastml.features.points import Points
+from forecastml.features.standing import Standing
 from forecastml.features.target import TargetTransform
 from forecastml.kernels.lags import filled_forward, lagged
 from forecastml.learners.rows import TableModel, TrainingTable
@@ -63,8 +64,9 @@ class ReducedModel:
 
     def status(self, panel: Panel) -> tuple[str, ...]:
         """Per series "ok" or why there is no forecast."""
-        largest = extent(panel.last(self.lookback))[1]
-        return tuple(np.where(np.isnan(largest), NO_VALUES, OK).tolist())
+        tail = panel.last(self.lookback)
+        largest = extent(replace(tail, target=self.transform.forward(tail.target)))[1]
+        return tuple(np.where(np.isnan(largest), NO_VALUES + self.transform.bound, OK).tolist())
 
     def predict(self, inputs: Panel, horizon: int) -> np.ndarray:
         """Point forecasts (series, horizon); NaN for series without values."""
@@ -97,7 +99,8 @@ class ReducedModel:
         for steps, base, x in ahead.rows():
             values, width = base, steps.stop - steps.start
             if x is not None:
-                values = base + np.repeat(ahead.scale, width) * self.table.predict(x)
+                values = base + np.repeat(ahead.standing.scale, width) * self.table.predict(x)
+            values = np.minimum(values, np.repeat(ahead.standing.ceiling, width))
             ahead.take(steps, values.reshape(n, width))
             result[:, steps] = self.transform.backward(values).reshape(n, width)
             if told is not None:
@@ -132,7 +135,7 @@ class _Ahead:
     model: ReducedModel
     tail: Panel
     values: np.ndarray
-    scale: np.ndarray
+    standing: Standing
     horizon: int
 
     @classmethod
@@ -141,7 +144,7 @@ class _Ahead:
         values = np.full((model.lookback + horizon, len(tail)), np.nan)
         rows, series = _places(tail)
         values[rows - tail.lengths[series] + model.lookback, series] = tail.target
-        return cls(model, tail, values, model.transform.scales(tail), horizon)
+        return cls(model, tail, values, model.transform.standing(tail), horizon)
 
     def rows(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray | None]]:
         """Steps (from 0) that are told at a time, the base of their points, and the features: series-major."""
@@ -182,11 +185,12 @@ class _Ahead:
             source = row - back
             return np.where(source >= 0, self.values[np.maximum(source, 0), points.series], np.nan)
 
-        levels = [level[-1][points.series] for level in model.transform.levels(history.last(model.transform.depth))]
-        base = model.transform.base(levels, before, points)
+        recent, ahead = history.last(model.transform.depth), self.horizon if model.steps else 1
+        levels = [level[-1][points.series] for level in model.transform.levels(recent, ahead)]
+        base = model.transform.base(levels, before, points, self.standing)
         if model.table is None or not len(points):
             return base, None
-        unit = base, _inverse(self.scale)[points.series]
+        unit = base, _inverse(self.standing.scale)[points.series]
         for first, feature in model.features.of_role("history"):
             for k, column in enumerate(feature.columns(history.last(feature.depth))):
                 fixed[:, first + k] = _in_units(column[-1][points.series], feature.units[k], *unit)
@@ -199,12 +203,12 @@ def training_table(panel: Panel, model: ReducedModel, most_rows: int) -> Trainin
     room for. They look back on older ones."""
     raw = _newest(panel, HISTORY * most_rows)[0].compact()
     filled = _filled(raw, model.transform)
-    scale = model.transform.scales(_filled(raw.last(model.lookback), model.transform))
+    standing = model.transform.standing(_filled(raw.last(model.lookback), model.transform))
     position, series = _places(raw)
     weight = np.ones(len(position)) if raw.weight is None else raw.weight
     target = model.transform.forward(raw.target)
     newest = position >= raw.lengths[series] - _newest(raw, most_rows)[1]
-    use = np.flatnonzero(~np.isnan(target) & (scale[series] > 0) & (weight > 0) & newest)
+    use = np.flatnonzero(~np.isnan(target) & (standing.scale[series] > 0) & (weight > 0) & newest)
     rows, step = _told_from(use, position, model.steps, most_rows)
     history = History(filled.target, position)
     points = Points(series[rows], position[rows], step)
@@ -213,12 +217,13 @@ def training_table(panel: Panel, model: ReducedModel, most_rows: int) -> Trainin
     def before(back: np.ndarray) -> np.ndarray:
         return lagged(filled.target, rows, first, back)
 
-    base = model.transform.base([level[anchor] for level in model.transform.levels(history)], before, points)
+    levels = [level[anchor] for level in model.transform.levels(history, max(model.steps, 1))]
+    base = model.transform.base(levels, before, points, standing)
     there = np.flatnonzero(~np.isnan(base))
     if len(there) < len(rows):
         rows, step, base, anchor, first = rows[there], step[there], base[there], anchor[there], first[there]
         points = Points(series[rows], position[rows], step)
-    unit = base, _inverse(scale)[points.series]
+    unit = base, _inverse(standing.scale)[points.series]
     x = np.full((len(rows), len(model.features.names)), np.nan, dtype=np.float32)
     for begin, feature in model.features.of_role("history"):
         for k, column in enumerate(feature.columns(history)):

@@ -169,7 +169,7 @@ class Reduction(TabularLearner):
         context.deadline.check()
         season = (*context.seasons, LEVEL)[0]
         options, rest = FeatureOptions.split(params)
-        transform = TargetTransform(rest.pop("transform", "scale"), season)
+        transform = TargetTransform(rest.pop("transform", "scale"), season).fitted(train)
         steps = rest.pop("steps", "recursive")
         if steps not in STEPS:
             raise ConfigError(f"steps is {steps!r}; use {' or '.join(STEPS)}")

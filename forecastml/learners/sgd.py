@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from forecastml.errors import LearnerError
+from forecastml.errors import ConfigError
 from forecastml.learners.linear import (
     SCALER,
     LinearModel,
@@ -24,8 +24,8 @@ from forecastml.protocols import Capabilities, Facts, FitContext, Params
 
 #: Rows that are looked at, over all passes, and passes at least and at most.
 STEPS, FEWEST, MOST = 1_000_000, 5, 500
-#: Scaled values beyond this are cut off in training: one row must not throw all others away.
-REACH = 10.0
+#: Distances between quartiles from the median, beyond which values are cut off in training; rows to find them by.
+REACH, SAMPLE = 8.0, 10_000
 LOSSES = {"squared": "squared_error", "absolute": "epsilon_insensitive", "huber": "huber"}
 
 
@@ -61,26 +61,27 @@ class SGD(LinearRegression):
 
         given = settled(self.name, self.parameters, params)
         if given["loss"] is not None:
-            raise LearnerError(f"sgd: parameter 'loss' is {given['loss']!r}, but classes have a loss of their own")
+            raise ConfigError(f"sgd: parameter 'loss' is {given['loss']!r}, but classes have a loss of their own")
         standing = Standing.of(rows, given["scaler"])
         if not standing.learnable:
             return standing.blank
         estimator = SGDClassifier(loss="log_loss", **_settings(standing, given, context))
-        return with_classes(standing, _fitted(estimator, standing), "sigmoids")
+        return with_classes(standing, quietly(estimator, _tamed(standing)), "sigmoids")
 
     def solved(self, rows: Standing, params: Params, context: FitContext) -> tuple[np.ndarray, float]:
         """Steps shrink with the length of the rows, so that none overshoots."""
         from sklearn.linear_model import SGDRegressor
 
         loss = params["loss"] or ("squared" if context.metric in SQUARED else "absolute")
-        length = float(np.mean(np.sum(np.minimum(np.abs(rows.table), REACH) ** 2, axis=1)))
+        tamed = _tamed(rows)
+        length = float(np.mean(np.sum(tamed.table**2, axis=1)))
         estimator = SGDRegressor(
             loss=LOSSES[loss],
             epsilon=1.0 if loss == "huber" else 0.0,
             eta0=0.5 / (1.0 + length),
             **_settings(rows, params, context),
         )
-        found = _fitted(estimator, rows)
+        found = quietly(estimator, tamed)
         return found.coef_, float(found.intercept_[0])
 
 
@@ -95,8 +96,9 @@ def _settings(rows: Standing, params: Params, context: FitContext) -> dict[str, 
     }
 
 
-def _fitted(estimator: Any, rows: Standing) -> Any:
-    try:
-        return quietly(estimator, replace(rows, table=np.clip(rows.table, -REACH, REACH)))
-    except ValueError as error:
-        raise LearnerError(f"sgd: {error}; scale the columns with scaler=standard, or raise alpha") from error
+def _tamed(rows: Standing) -> Standing:
+    """Without values that lie far from all others: one row must not throw the rest away."""
+    low, middle, high = np.quantile(rows.even(SAMPLE).table, (0.25, 0.5, 0.75), axis=0)
+    # Columns that are mostly one value, as marks are, have no quartiles apart, and are left alone.
+    reach = np.where(high > low, REACH * (high - low), np.inf)
+    return replace(rows, table=np.clip(rows.table, middle - reach, middle + reach))

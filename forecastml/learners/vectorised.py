@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from forecastml.attribution import LEVEL, Explanation, Term
+from forecastml.data.extension import without_future
 from forecastml.data.panel import Panel
 from forecastml.errors import ConfigError
 from forecastml.learners.baseline import NO_VALUES
@@ -212,6 +213,8 @@ class VectorisedLearner:
     def _fit(
         self, train: Panel, settings: Settings, context: FitContext, previous: VectorisedForecaster | None
     ) -> VectorisedForecaster:
+        # What is known of the future may move forecasts, but nothing that is fitted.
+        train = without_future(train)
         skip, lengths, known = windows(train, self.history(settings))
         blank = np.flatnonzero(lengths == 0)
         order, parts = [blank], []

@@ -359,7 +359,9 @@ def test_covariates_are_used_where_declared(learner, kind):
     driver = {"static": np.repeat(panel.static[:, :1], length, axis=1)}
     driver["known"] = panel.known[:, 0].reshape(n, -1)[:, :length]
     driver["past"] = np.roll(panel.past[:, 0].reshape(n, length), HORIZON, axis=1)
-    panel = replace(panel, target=(np.where(steps % 2, 1, -1) * 10 * driver[kind]).ravel(), weight=None)
+    # Noise, so that lags do not tell all of it to a learner that looks at few features.
+    signal = (np.where(steps % 2, 1, -1) * 10 * driver[kind]).ravel()
+    panel = replace(panel, target=signal + 3 * panel.target, weight=None)
     blind = replace(panel, **{kind: np.zeros_like(getattr(panel, kind))})
     used = not np.array_equal(forecast(fit(learner, panel), panel), forecast(fit(learner, blind), blind))
     assert used == (kind in learner.capabilities.covariates)

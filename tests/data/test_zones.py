@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecastml.data.calendar import alias, calendar_fields, duration, natural_seasons, to_ordinals, to_times
-from forecastml.data.extension import extend, reaching, require_known, unknown_ahead
+from forecastml.data.extension import extend, reaching
 from forecastml.data.frames import forecast_frame, write_table
 from forecastml.data.panel import Panel
 from forecastml.data.schema import Frequency, Schema
 from forecastml.data.wall_clock import elapsed_steps, first_ahead, points_ahead, shown, wall_clock_steps
 from forecastml.data.zones import is_fixed, moments, reading, to_local, to_utc
 from forecastml.errors import ConfigError, DataError, FutureError
+from forecastml.future_covariates import completed
 from tests.data.samples import SCHEMA, read, same
 
 HOUR = 3_600_000_000
@@ -290,16 +291,19 @@ def test_known_covariates_over_a_skipped_hour_are_complete():
     longer = extend(panel, future, "future")
     needed = points_ahead(panel, 24)
     assert needed.tolist() == [25]
-    require_known(longer, needed)
-    assert unknown_ahead(longer, needed) == ""
+    assert completed(longer, needed, "error", ()) == (longer, "")
     assert longer.known[cut : cut + 3, 0].tolist() == [2, 4, 6]
     assert reaching(longer, 25) is longer
     assert len(reaching(longer, 30).known) == len(longer.known) + 5
-    with pytest.raises(FutureError, match=r"first id=a at 2024-03-31 03:00:00, 2024-03-31 04:00:00; give"):
-        require_known(panel, 3)
+    with pytest.raises(FutureError, match=r"first id=a at 2024-03-31 03:00:00, 2024-03-31 04:00:00; give") as refused:
+        completed(panel, 3, "nan", ())
+    assert [str(time) for time in refused.value.missing["ds"]] == [f"2024-03-31 0{h}:00:00+02:00" for h in (3, 4)]
     hole = frame.iloc[cut + 1 : cut + 25].assign(x=lambda t: t.x.where(t.index > cut + 1), y=np.nan)
-    lacking = unknown_ahead(extend(panel, read(hole, KNOWN, like=panel)[0], "future"), needed)
-    assert lacking.endswith("in 1 future rows, first 'x' of id=a at 2024-03-31 03:00:00")
+    holed = extend(panel, read(hole, KNOWN, like=panel)[0], "future")
+    lacking = completed(holed, needed, "nan", ())[1]
+    assert "in 1 future rows, first 'x' of id=a at 2024-03-31 03:00:00;" in lacking
+    carried = completed(holed, needed, "carry", ())[0]
+    assert carried.known[cut : cut + 4, 0].tolist() == [2, 2, 2, 8]
 
 
 def test_the_second_pass_of_the_hour_that_a_series_ends_in_may_follow():

@@ -15,7 +15,7 @@ from forecastml.data.schema import Frequency
 from forecastml.errors import ConfigError, DeadlineExceeded
 from forecastml.features.holidays import holiday_codes
 from forecastml.features.panel import FeatureSet
-from forecastml.features.target import KINDS, TargetTransform
+from forecastml.features.target import TargetTransform
 from forecastml.kernels.lags import filled_forward, lagged, trailing
 from forecastml.learners import boosting, reduction
 from forecastml.learners.boosting import LightGBM
@@ -81,23 +81,6 @@ def test_missing_values_are_filled_forward_within_a_series():
     values = np.array([1, NAN, 3, NAN, NAN, 6, NAN])
     filled = filled_forward(values, np.array([0, 3]), np.array([3, 7]))
     np.testing.assert_array_equal(filled, [1, 1, 3, NAN, NAN, 6, 6])
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_transform_is_undone_by_its_base_and_scale(kind):
-    panel = Panel.of([np.arange(20.0) ** 2, [5.0] * 9])
-    transform = TargetTransform(kind, 4)
-    series, rows = np.repeat([0, 1], [20, 9]), np.arange(29)
-    first = panel.begin[series]
-    base, scale = transform.base(panel.target, rows, first), transform.scales(panel)
-    assert scale[0] == pytest.approx(np.mean(np.arange(4, 20) ** 2 - np.arange(16) ** 2))
-    assert scale[1] == 0
-    assert np.isnan(base[[0, 20]]).all()
-    expected = {"difference": 81, "seasonal_difference": 36, "scale": np.mean([36, 49, 64, 81])}
-    assert base[10] == expected[kind]
-    assert base[2] == {"scale": 0.5}.get(kind, 1.0)
-    with pytest.raises(ConfigError, match="transform 'log' is unknown"):
-        TargetTransform("log")
 
 
 @pytest.mark.parametrize("seasons", [(), (7,)])
