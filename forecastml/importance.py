@@ -37,6 +37,11 @@ ORIGINS = 3
 LEAST = 1e-15
 
 
+def best_way(model: FittedModel) -> str:
+    """Gain where a member learned from features, else contribution."""
+    return WAYS[0] if any(isinstance(member.fitted, Featured) for member in model.members) else WAYS[1]
+
+
 def importance(model: FittedModel, kind: str, by: str, data: Any, seed: int) -> pd.DataFrame:
     """See `FittedModel.importance`."""
     from forecastml.data.frames import to_frame
@@ -159,19 +164,19 @@ class _JudgedRows:
 
 
 def _of_rows(model: FittedModel, data: Any) -> _JudgedRows:
-    rows = _rows(model, data)
+    rows = _rows(model, data, judged=True)
     rows = rows.select(~np.isnan(rows.y))
     if not len(rows):
         raise DataError(f"data: there is no value in column {model.task.target!r}; give rows with the target")
     return _JudgedRows(model, rows)
 
 
-def _rows(model: FittedModel, data: Any) -> Any:
+def _rows(model: FittedModel, data: Any, judged: bool = False) -> Any:
     from forecastml.data.table_reading import read_rows
 
     if data is None:
         raise ConfigError("data: a model of rows keeps none; give a table with the columns that it was trained on")
-    return read_rows(data, model.task.columns, model.like)
+    return read_rows(data, model.task.columns, model.like, judged)
 
 
 def _of_series(model: Forecaster, data: Any) -> _JudgedSeries:

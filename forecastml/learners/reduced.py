@@ -107,7 +107,7 @@ class ReducedModel:
                 told[:, steps, -1] = self.transform.backward(base).reshape(n, width)
                 if x is not None:
                     added = result[:, steps] - told[:, steps, -1]
-                    small = base + SMALL * np.repeat(ahead.scale, width)
+                    small = base + SMALL * np.repeat(ahead.standing.scale, width)
                     slope = (self.transform.backward(small).reshape(n, width) - told[:, steps, -1]) / SMALL
                     told[:, steps] += _shared_out(self.table.contributions(x).reshape(n, width, -1), added, slope)
         return result
@@ -121,7 +121,7 @@ def _shared_out(parts: np.ndarray, total: np.ndarray, slope: np.ndarray) -> np.n
         whole += parts[:, :, k]
         size += np.abs(parts[:, :, k])
     # Parts that cancel out leave nothing to be in proportion to.
-    factor = np.divide(total, whole, out=slope.copy(), where=np.abs(whole) > CANCELLED * size)
+    factor = np.divide(total, whole, out=np.nan_to_num(slope), where=np.abs(whole) > CANCELLED * size)
     found = parts * factor[:, :, None]
     # The last bits.
     found[:, :, -1] += total - found.sum(axis=2)
