@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from forecastml.cold_start import with_strangers
 from forecastml.data.extension import extend, extend_by_values, newer
 from forecastml.data.panel import Panel, panel_state, restored_panel
 from forecastml.data.wall_clock import points_ahead
@@ -80,17 +81,19 @@ class Forecaster(FittedModel):
         a list of keys to forecast these series alone, in this order (a key is text, a tuple of texts for several key
         columns), None: all; missing_future: what stands in for known covariates that `future` lacks, as in
         `Forecasting`, None: as the task says.
-        Returns the series columns, the time column, "mean" and a column per level. Raises `FutureError` for rows that
-        do not continue the history, unknown series, or missing known covariates, `ConfigError` for an unknown key.
+        Returns the series columns, the time column, "mean" and a column per level. Pooled members serve series that are
+        new in the tables, with a `ForecastWarning`. Raises `FutureError` for rows that do not continue the history, or
+        missing known covariates, `ConfigError` for an unknown key.
         """
         from forecastml.data.frames import forecast_frame
 
         task = self.task if missing_future is None else replace(self.task, missing_future=missing_future)
-        model = self if series is None else self._chosen(positions(self.panel, series))
+        every, context, future = with_strangers(self, context, future)
+        model = every if series is None else every._chosen(positions(every.panel, series))
         if context is not None:
-            model = model._appended(context, self.panel)
+            model = model._appended(context, every.panel)
         levels = self.task.quantiles if quantiles is None else checked_levels(quantiles)
-        panel, covered = with_future(task, future, self.panel, model.panel, self.skipped)
+        panel, covered = with_future(task, future, every.panel, model.panel, self.skipped)
         horizon = checked_horizon((covered or task.horizon) if horizon is None else horizon)
         # Where clocks change within the horizon, the wall clock has one step more or less than time that passes.
         gap, points = task.gap, points_ahead(panel, horizon, task.gap)
@@ -100,9 +103,8 @@ class Forecaster(FittedModel):
             panel = known_ahead(panel, gap + points, task.missing_future, self.seasons)
         values = grid_values(model, panel, steps, levels)
         ordinals = panel.last_ordinal[:, None] + (1 + gap + np.arange(steps)) * panel.frequency.step
-        return forecast_frame(
-            panel, ordinals.ravel(), values.reshape(-1, values.shape[2]), ("mean", *map(str, levels)), horizon
-        )
+        values, outputs = values.reshape(-1, values.shape[2]), ("mean", *map(str, levels))
+        return forecast_frame(panel, ordinals.ravel(), values, outputs, horizon)
 
     def roll(
         self,

@@ -42,6 +42,7 @@ LAYERS = {
     "forecastml.status": 5,
     "forecastml.forecaster": 5,
     "forecastml.challenge": 5,
+    "forecastml.cold_start": 5,
     "forecastml.predictor": 5,
     "forecastml.config": 6,
     "forecastml.problem": 6,

@@ -149,7 +149,7 @@ def _before_declarations(values: Mapping[str, Any]) -> FeatureSet:
         Windows(told["windows"]),
         Calendar(told["calendar"]),
         Slots(told["slots"]),
-        HolidayCode(told["holidays"]) if told["holidays"] else None,
+        HolidayCode(told["holidays"]) if told.get("holidays") else None,
         Known(told["known"], coded(told["known"])),
         Past(told["past"], coded(told["past"]), (told["past_lag"],)),
         Static(told["static"], coded(told["static"])),
