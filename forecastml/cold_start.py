@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,15 +13,15 @@ from forecastml.errors import ForecastWarning
 from forecastml.inputs import read_rows
 from forecastml.learners.registry import get_learner
 from forecastml.metrics import scales
-from forecastml.model import Member
+from forecastml.model import FittedModel, Member
 from forecastml.protocols import FitContext, Fitted
 from forecastml.search.intervals import Conformal, item_scale
 
-if TYPE_CHECKING:
-    from forecastml.forecaster import Forecaster
+#: A model of series: a `Forecaster`, which imports this module.
+Model = TypeVar("Model", bound=FittedModel)
 
 
-def with_strangers(model: Forecaster, context: Any, future: Any) -> tuple[Forecaster, Panel | None, Panel | None]:
+def with_strangers(model: Model, context: Any, future: Any) -> tuple[Model, Panel | None, Panel | None]:
     """The model with the series of both tables that it has never seen, and the tables as they were read, without the
     rows that are now history of these series.
 
@@ -43,7 +43,7 @@ def with_strangers(model: Forecaster, context: Any, future: Any) -> tuple[Foreca
     return adopted, None if read[0] is not None and strange[0].all() else rows, read[1]
 
 
-def _histories(model: Forecaster, context: Panel | None, future: Panel | None) -> Panel:
+def _histories(model: Model, context: Panel | None, future: Panel | None) -> Panel:
     """One series with values for each that is new in either panel."""
     parts = [] if context is None else [context.select(context.lengths > 0)]
     seen = {tuple(key) for part in parts for key in part.keys}
@@ -82,7 +82,7 @@ def _typical(panel: Panel, stranger: Panel) -> Panel:
     )
 
 
-def _adopted(model: Forecaster, history: Panel) -> Forecaster:
+def _adopted(model: Model, history: Panel) -> Model:
     before, panel = len(model.panel), Panel.stack([model.panel, history])
     places = np.arange(before, len(panel))
     members, serving = [], []
@@ -120,7 +120,7 @@ def _adopted(model: Forecaster, history: Panel) -> Forecaster:
     )
 
 
-def _weights(model: Forecaster, history: Panel, serving: list[int]) -> np.ndarray:
+def _weights(model: Model, history: Panel, serving: list[int]) -> np.ndarray:
     """Weights of new groups: those of their group where it is known, else the mean of all, on pooled members alone."""
     place = {tuple(key): g for g, key in enumerate(model.panel.group_keys)}
     groups = [place.get(tuple(key), -1) for key in history.group_keys]
@@ -132,13 +132,13 @@ def _weights(model: Forecaster, history: Panel, serving: list[int]) -> np.ndarra
     return found / np.maximum(found.sum(axis=1, keepdims=True), 1e-300)
 
 
-def _fallback(model: Forecaster, history: Panel) -> Fitted:
+def _fallback(model: Model, history: Panel) -> Fitted:
     last = model.task.fallback(model.seasons)
     context = FitContext(model.task.gap + model.task.horizon, model.task.gap, seasons=model.seasons)
     return get_learner(last.learner).fit(history.filled(), last.params, context)
 
 
-def _intervals(model: Forecaster, history: Panel) -> Conformal:
+def _intervals(model: Model, history: Panel) -> Conformal:
     pool, (_, folds, steps) = model.conformal.pool, model.conformal.residuals.shape
     cube = np.full((len(history), folds, steps), np.nan, dtype=np.float32)
     scale = item_scale(cube, model.task.in_sample_scale(history, (*model.seasons, 1)[0]), pool.profile, pool.ratio)

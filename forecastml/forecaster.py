@@ -50,7 +50,7 @@ class Forecaster(FittedModel):
     lower: float64 (series,), bound of forecasts; judged: bool (series,), took part in a fold; cold: float64 (series,),
     the forecast of a series without a single value (the mean of the others); scales: denominators of scaled metrics
     by name, float64 (series,), from all of the training history (none in models of format 1); skipped: object (series,
-    key columns), keys of series that were left out because they ended long ago.
+    key columns), keys of series left out because they ended long ago.
     """
 
     task: Forecasting
@@ -81,9 +81,9 @@ class Forecaster(FittedModel):
         a list of keys to forecast these series alone, in this order (a key is text, a tuple of texts for several key
         columns), None: all; missing_future: what stands in for known covariates that `future` lacks, as in
         `Forecasting`, None: as the task says.
-        Returns the series columns, the time column, "mean" and a column per level. Pooled members serve series that are
-        new in the tables, with a `ForecastWarning`. Raises `FutureError` for rows that do not continue the history, or
-        missing known covariates, `ConfigError` for an unknown key.
+        Returns the series columns, the time column, "mean" and a column per level. Pooled members serve series new in
+        the tables, with a `ForecastWarning`. Raises `FutureError` for rows that do not continue the history or lack
+        known covariates, `ConfigError` for an unknown key.
         """
         from forecastml.data.frames import forecast_frame
 
@@ -94,7 +94,7 @@ class Forecaster(FittedModel):
             model = model._appended(context, every.panel)
         levels = self.task.quantiles if quantiles is None else checked_levels(quantiles)
         panel, covered = with_future(task, future, every.panel, model.panel, self.skipped)
-        horizon = checked_horizon((covered or task.horizon) if horizon is None else horizon)
+        horizon = checked_horizon(horizon if horizon is not None else covered or task.horizon)
         # Where clocks change within the horizon, the wall clock has one step more or less than time that passes.
         gap, points = task.gap, points_ahead(panel, horizon, task.gap)
         steps = int(points.max(initial=1))
@@ -171,7 +171,7 @@ class Forecaster(FittedModel):
     @property
     def cold_start(self) -> float:
         """The forecast of a series without values: the mean of the others."""
-        return float(self.cold[0]) if len(self.cold) else 0.0
+        return float(next(iter(self.cold), 0.0))
 
     def plot(
         self, forecast: Any = None, series: Any = None, history: Any = None, actual: Any = None, limit: int = 6
