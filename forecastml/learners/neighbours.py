@@ -142,7 +142,7 @@ class Neighbours(Reduction):
         n, width = standing.table.shape
         most = min(n, MOST_ROWS, max(1000, MOST_VALUES // max(width, 1)))
         kept = np.linspace(0, n - 1, most).astype(np.int64)
-        neighbours = min(most, given["neighbours"] or int(np.clip(np.sqrt(most) / 2, 5, 30)))
+        neighbours = min(most, given["neighbours"] or int(np.clip(np.sqrt(most), 5, 30)))
         if not width:
             kept = kept[:: max(1, most // 1000)]
         answer = "shares" if rows.classes else "mean" if context.metric in SQUARED else "median"

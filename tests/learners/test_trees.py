@@ -26,7 +26,14 @@ def plain(**choices):
 NEW = table(seed=9).x.copy()
 NEW[::7, 0] = np.nan
 NEW[1, :2] = (np.inf, -np.inf)
-BOOSTING = {"rounds": 30, "num_leaves": 12, "min_data_in_leaf": 7, "feature_fraction": 0.6, "lambda_l2": 0.5}
+BOOSTING = {
+    "rounds": 30,
+    "num_leaves": 12,
+    "min_data_in_leaf": 7,
+    "feature_fraction": 0.6,
+    "lambda_l2": 0.5,
+    "max_bin": 127,
+}
 THEIRS = {
     "max_iter": 30,
     "max_leaf_nodes": 12,
@@ -43,7 +50,8 @@ THEIRS = {
 @pytest.mark.parametrize("weighted", [False, True])
 def test_boosting_answers_as_scikit_learn(loss, weighted):
     rows = plain(weighted=weighted)
-    rows = replace(rows, y=np.maximum(rows.y, 0.0))
+    # Of weighted rows scikit-learn takes other quantiles; of fewer values than bins there are none to take.
+    rows = replace(rows, y=np.maximum(rows.y, 0.0), x=np.round(rows.x, 1) if weighted else rows.x)
     use = slice(None) if rows.weight is None else rows.weight > 0
     weight = None if rows.weight is None else rows.weight[use] / rows.weight[use].mean()
     given = {"quantile": 0.8} if loss == "quantile" else {}
