@@ -141,7 +141,7 @@ class LightGBM(Reduction):
         covariates=frozenset({"known", "past", "static"}),
         missing=True,
         weights=True,
-        cost=0.03,
+        cost=0.05,
     )
 
     def space(self, facts: Facts) -> Sequence[Params]:
@@ -218,7 +218,7 @@ class RandomForest(LightGBM):
         "feature_fraction_bynode": Range(0.1, 1.0, 0.4, log=False),
         "rounds": Range(20, 300, 30, whole=True),
     }
-    capabilities = replace(LightGBM.capabilities, cost=0.03)
+    capabilities = replace(LightGBM.capabilities, cost=0.04)
 
     def space(self, facts: Facts) -> Sequence[Params]:
         """For rows, also more features at each split."""

@@ -191,7 +191,7 @@ class LinearRegression(Reduction):
         covariates=frozenset({"known", "past", "static"}),
         missing=True,
         weights=True,
-        cost=0.004,
+        cost=0.008,
     )
 
     def fit_table(self, rows: TrainingTable, params: Params, context: FitContext) -> LinearModel:
@@ -349,7 +349,7 @@ class Logistic(TabularLearner):
     parameters: ClassVar[Known] = {"scaler": SCALER, "C": Number(1.0, 1e-9), "max_iter": Number(300, 1, whole=True)}
     search_space: ClassVar[Mapping[str, Range]] = {"C": Range(1e-3, 1e3, 1.0)}
     capabilities = Capabilities(
-        tasks=frozenset({"classification"}), scope="pooled", missing=True, weights=True, cost=0.004
+        tasks=frozenset({"classification"}), scope="pooled", missing=True, weights=True, cost=0.008
     )
 
     def space(self, facts: Facts) -> Sequence[Params]:

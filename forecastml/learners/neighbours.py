@@ -20,7 +20,7 @@ from forecastml.learners.scaling import Scaling
 from forecastml.protocols import Capabilities, Facts, FitContext, Params
 
 #: Rows that are remembered at most, and values: with many columns a search looks at nearly every row.
-MOST_ROWS, MOST_VALUES = 20_000, 240_000
+MOST_ROWS, MOST_VALUES = 20_000, 120_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ class Neighbours(Reduction):
         covariates=frozenset({"known", "past", "static"}),
         missing=True,
         weights=True,
-        cost=0.01,
+        cost=0.02,
     )
 
     def space(self, facts: Facts) -> Sequence[Params]:

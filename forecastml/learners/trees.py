@@ -18,12 +18,12 @@ from forecastml.learners.reduction import Reduction
 from forecastml.learners.rows import TrainingTable
 from forecastml.protocols import Capabilities, Facts, FitContext, Params
 
-#: Trees between two looks at the clock.
-ROUNDS_AT_ONCE = 25
+#: Trees between two looks at the clock; each look costs as much as some ten trees.
+ROUNDS_AT_ONCE = 100
 #: Rows by which quantiles are found, at least where there are so many.
 SAMPLE = 100_000
 #: Rows that one decision tree learns from at most, evenly drawn; more make it slower, hardly better.
-MOST_ROWS = 100_000
+MOST_ROWS = 50_000
 
 
 class _Trees(Reduction):
@@ -98,7 +98,7 @@ class GradientBoosting(_Trees):
         covariates=frozenset({"known", "past", "static"}),
         missing=True,
         weights=True,
-        cost=0.02,
+        cost=0.06,
     )
 
     def space(self, facts: Facts) -> Sequence[Params]:
@@ -255,7 +255,7 @@ class DecisionTree(_Trees):
         covariates=frozenset({"known", "past", "static"}),
         missing=True,
         weights=True,
-        cost=0.02,
+        cost=0.03,
     )
 
     def space(self, facts: Facts) -> Sequence[Params]:

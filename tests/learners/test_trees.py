@@ -11,6 +11,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from forecastml.budget import Deadline
 from forecastml.errors import ConfigError, DeadlineExceeded, LearnerError
+from forecastml.learners import trees
 from forecastml.learners.forest import CategoryOrder
 from forecastml.learners.registry import get_learner
 from forecastml.protocols import FitContext
@@ -133,10 +134,17 @@ def test_what_cannot_work_says_so():
         fitted("gradient_boosting", rows, rounds=2.5)
 
 
+def test_looks_at_the_clock_change_nothing(monkeypatch):
+    rows = table()
+    whole = fitted("gradient_boosting", rows, rounds=40).predict(rows.x)
+    monkeypatch.setattr(trees, "ROUNDS_AT_ONCE", 15)
+    np.testing.assert_array_equal(fitted("gradient_boosting", rows, rounds=40).predict(rows.x), whole)
+
+
 def test_boosting_looks_at_the_clock_between_trees():
-    looks = iter([1.0, 2.0, 3.0])
+    looks = iter([1.0, 2.0])
     with pytest.raises(DeadlineExceeded):
         get_learner("gradient_boosting").fit_table(
-            table(), {"rounds": 200}, FitContext(deadline=Deadline(2.5, clock=lambda: next(looks)))
+            table(), {"rounds": 300}, FitContext(deadline=Deadline(1.5, clock=lambda: next(looks)))
         )
     assert next(looks, None) is None
