@@ -319,6 +319,7 @@ class ElasticNet(LinearRegression):
     """Least squares with penalties on squares and absolute values of the coefficients: it leaves columns out."""
 
     name = "elastic_net"
+    capabilities = replace(LinearRegression.capabilities, cost=0.03)
     parameters: ClassVar[Known] = {"scaler": SCALER, "alpha": Number(None, 1e-9), "l1_ratio": Number(0.5, 0.01, 1.0)}
     search_space: ClassVar[Mapping[str, Range]] = {
         "alpha": Range(1e-5, 1.0, 0.1),
