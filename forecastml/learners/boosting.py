@@ -53,7 +53,9 @@ class Trees:
         found = [booster.predict(x, num_threads=threads) for booster in self._boosters]
         found = [part + centre for part, centre in zip(found, self.centres, strict=True)] if self.centres else found
         if self.link == "second":
-            return np.column_stack([1.0 - found[0], found[0]])
+            # Means of shares may lie beyond 0 and 1 by a last bit.
+            second = np.clip(found[0], 0.0, 1.0)
+            return np.column_stack([1.0 - second, second])
         if self.link != "shares":
             return found[0]
         parts = [np.maximum(part, 1e-9) for part in found]
@@ -139,7 +141,7 @@ class LightGBM(Reduction):
         covariates=frozenset({"known", "past", "static"}),
         missing=True,
         weights=True,
-        cost=0.03,
+        cost=0.05,
     )
 
     def space(self, facts: Facts) -> Sequence[Params]:
@@ -216,7 +218,7 @@ class RandomForest(LightGBM):
         "feature_fraction_bynode": Range(0.1, 1.0, 0.4, log=False),
         "rounds": Range(20, 300, 30, whole=True),
     }
-    capabilities = replace(LightGBM.capabilities, cost=0.03)
+    capabilities = replace(LightGBM.capabilities, cost=0.04)
 
     def space(self, facts: Facts) -> Sequence[Params]:
         """For rows, also more features at each split."""
@@ -236,8 +238,8 @@ def _boosting(n: int, classes: int) -> dict[str, Any]:
     return {
         "rounds": 100 if few or classes > 2 else 150,
         "learning_rate": 0.1,
-        "num_leaves": 8 if n < 500 else 15 if n < 3000 else 63 if many else 31,
-        "min_data_in_leaf": int(np.clip(math.sqrt(n) / 3, 3, 40)),
+        "num_leaves": 63 if many else 31,
+        "min_data_in_leaf": int(np.clip(n / 10, 3, 20)),
         "max_bin": 127 if few else 63,
         "min_data_per_group": _smallest_group(n),
         "feature_fraction": 0.8 if few else 0.5,
