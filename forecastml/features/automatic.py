@@ -1,4 +1,4 @@
-"""Which features suit a panel: the choices of a user, and for what is left open what the data and its seasons suggest."""
+"""Which features suit a panel: the choices of a user, and what data and seasons suggest for what is left open."""
 
 from __future__ import annotations
 
