@@ -17,12 +17,12 @@ from forecastml.metrics import get_metric, metric_names
 from forecastml.model import FittedModel, Member
 from forecastml.prior import Prior
 from forecastml.problem import Problem, state
-from forecastml.protocols import Combination, Task, Truth
+from forecastml.protocols import Combination, Strategy, Task, Truth
 from forecastml.search.ensemble import OutOfFold, Weights, combine, cross_fitted, group_weights
 from forecastml.search.evaluate import MAX_GUILTY, Evaluation, Refit, borrowed
 from forecastml.search.log import ENSEMBLE, LogRow, scored, trial_row
 from forecastml.search.loop import Plan, Processes, Serial, refit_all, search
-from forecastml.search.strategy import Portfolio
+from forecastml.search.strategy import LocalSearch, Portfolio
 from forecastml.search.trial import FAILED, INTERRUPT, OK, SKIPPED, Start, Trial, usable
 
 Listener = Callable[[dict[str, Any]], None]
@@ -130,7 +130,7 @@ def run_search(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple
     # Under a prior what is tried must not depend on how many others there are, or on how they do.
     budget = replace(config.budget, exit_score=None) if problem.prior else config.budget
     plan = Plan(
-        strategy=Portfolio(problem.candidates),
+        strategy=_strategy(problem),
         budget=budget,
         executor=_executor(config),
         learners=get_learner,
@@ -141,6 +141,16 @@ def run_search(problem: Problem, listener: Listener, keep_pooled: bool) -> tuple
         round_size=config.round_size,
     )
     return search(plan, evaluation, lambda trial, done: _report(listener, trial, done, total)), evaluation
+
+
+def _strategy(problem: Problem) -> Strategy:
+    """The portfolio, and around its best a search of hyper-parameters; under a prior what was found is known."""
+    portfolio, config = Portfolio(problem.candidates), problem.config
+    if problem.prior or not config.search:
+        return portfolio
+    return LocalSearch(
+        portfolio, lambda name: getattr(get_learner(name), "search_space", {}), config.search, config.budget.seed
+    )
 
 
 def _executor(config: Config) -> Serial | Processes:

@@ -25,11 +25,30 @@ LINEAR = ("dummy", "ridge", "logistic")
 #: From this many series on, the other series' residuals make up for few folds.
 MANY_SERIES = 30
 
+#: Candidates of learners across series, as the leaderboard writes them: in this order those of a learner that suit the
+#: data. At most 12 in `balanced`.
+POOLED: dict[str, tuple[str, ...]] = {
+    "fast": ("ridge(transform=scale)", "ridge(transform=mean, steps=direct)"),
+    "balanced": (
+        "ridge(transform=scale)",
+        "ridge(transform=log, steps=direct)",
+        "light_gbm(transform=mean)",
+        "light_gbm(transform=mean, steps=direct)",
+        "light_gbm(transform=scale)",
+        "light_gbm(transform=log, steps=direct)",
+        "light_gbm(transform=seasonal_difference, steps=direct)",
+        "light_gbm(transform=difference)",
+    ),
+    "best": (),
+}
+POOLED["best"] = POOLED["balanced"]
+
 #: preset -> learners in the order of trial (a task takes those that know it), parameter sets per learner, folds (with
 #: many series, with few), and how early a bad candidate stops.
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {
         "learners": (*BASELINES, *WINDOWED, *INTERMITTENT, *CLASSICAL, "median", *LINEAR),
+        "pooled": POOLED["fast"],
         "per_learner": 1,
         "folds": 2,
         "few_series_folds": 4,
@@ -49,6 +68,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "light_gbm",
             "prophet",
         ),
+        "pooled": POOLED["balanced"],
         "per_learner": 2,
         "folds": 3,
         "few_series_folds": 6,
@@ -71,6 +91,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             "light_gbm",
             "prophet",
         ),
+        "pooled": POOLED["best"],
+        "search": 24,
         "per_learner": 6,
         "folds": 5,
         "few_series_folds": 10,
@@ -93,7 +115,9 @@ class Config:
     (weights per group, shrunk towards the pooled ones) or "global" (one set of weights); round_size: candidates asked
     at a time; workers: processes that evaluate candidates; threads: for a learner, when workers is 1 (more than one
     may stall where other programs keep the cores busy); insisted: what was allowed by name, and is tried even where the
-    learner sees nothing to try; with the parameters given there, if any.
+    learner sees nothing to try; with the parameters given there, if any; pooled: candidates of learners across series,
+    in place of their own parameter sets; search: the most candidates that are tried beyond these, with other
+    hyper-parameters of the best.
     """
 
     name: str
@@ -111,6 +135,8 @@ class Config:
     workers: int = 1
     threads: int = 1
     insisted: tuple[Candidate, ...] = ()
+    pooled: tuple[str, ...] = ()
+    search: int = 0
 
     @classmethod
     def preset(cls, name: str = "balanced", **choices: Any) -> Config:
@@ -168,6 +194,9 @@ class Config:
         given = [candidate.params for candidate in self.insisted if candidate.learner == name]
         if any(given):
             return given
+        listed = [candidate.params for candidate in map(named, self.pooled) if candidate.learner == name]
+        if facts.separable and listed:
+            return [params for params in listed if learner.suits(params, facts)] or given
         if isinstance(learner, Combination):
             made_of = learner.among(self.learners, {})
             return given if made_of is None else [made_of]
@@ -192,5 +221,6 @@ def config_from_json(values: Mapping[str, Any]) -> Config:
         "budget": Budget(**values["budget"]),
         "greedy": Greedy(**values["greedy"]),
         "insisted": tuple(Candidate(**candidate) for candidate in values["insisted"]),
+        "pooled": tuple(values.get("pooled", ())),
     }
     return Config(**{**values, **parts})

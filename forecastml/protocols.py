@@ -190,7 +190,8 @@ class Facts:
     """What a learner may look at to state its space; taken from the earliest training window.
 
     items: number of series (or rows); shortest, longest: values per series (rows); seasons as in `FitContext`;
-    natural: the season length that the calendar suggests, 1 for none; positive: every known target is above zero;
+    natural: the season length that the calendar suggests, 1 for none; positive, nonnegative: all known targets are
+    above zero, or not below it;
     covariates: kinds that the data has; separable: as in `Dataset`; demand: share of the series in each class of demand
     ("smooth", "erratic", "intermittent", "lumpy"), of those that have one.
     """
@@ -203,6 +204,7 @@ class Facts:
     seasons: tuple[int, ...] = ()
     natural: int = 1
     positive: bool = False
+    nonnegative: bool = False
     covariates: frozenset[str] = frozenset()
     separable: bool = True
     demand: Mapping[str, float] = field(default_factory=dict)
@@ -285,6 +287,15 @@ class Combination(Protocol):
 
     def joined(self, params: Params, fitted: Sequence[Fitted]) -> Fitted:
         """What a fit would return, from the fitted parts in order; all serve the same items."""
+        ...
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """A learner some of whose parameters make sense for some data alone."""
+
+    def suits(self, params: Params, facts: Facts) -> bool:
+        """Whether these parameters are worth a trial."""
         ...
 
 

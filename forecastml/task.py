@@ -229,7 +229,7 @@ class Forecasting:
         window = earliest(data, cut.folds)
         lengths = window.lengths[window.lengths > 0]
         covariates = [kind for kind in ("known", "past", "static") if getattr(data.schema, kind)]
-        smallest = extent(window)[0]
+        lowest = float(np.nanmin(extent(window)[0], initial=np.inf)) if len(window) else -np.inf
         return Facts(
             task=self.name,
             horizon=self.gap + self.horizon,
@@ -238,7 +238,8 @@ class Forecasting:
             longest=int(lengths.max(initial=0)),
             seasons=cut.seasons,
             natural=1 if self.season is not None else (*natural_seasons(data.frequency), 1)[0],
-            positive=bool(len(smallest)) and bool(np.nanmin(smallest) > 0),
+            positive=lowest > 0,
+            nonnegative=lowest >= 0,
             covariates=frozenset(covariates),
             demand=demand_shares(window.target, window.begin, window.end),
         )

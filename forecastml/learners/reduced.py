@@ -73,20 +73,54 @@ class ReducedModel:
 
     def predict(self, inputs: Panel, horizon: int) -> np.ndarray:
         """Point forecasts (series, horizon); NaN for series without values."""
+        parts = [self._ahead(part, horizon) for part in self._chunks(inputs, horizon)]
+        return np.concatenate(parts) if parts else np.empty((0, horizon))
+
+    def explain(self, inputs: Panel, horizon: int) -> np.ndarray:
+        """What each feature adds to the point forecasts: float64 (series, horizon, features + 1), the base last.
+
+        Sums over the last axis are what `predict` gives. What the table model says in the target's own scale is told
+        in the target's units; behind a power, in proportion.
+        """
+        width = len(self.features.names) + 1
+        parts = []
+        for part in self._chunks(inputs, horizon):
+            told = np.zeros((len(part), horizon, width))
+            self._ahead(part, horizon, told)
+            parts.append(told)
+        return np.concatenate(parts) if parts else np.empty((0, horizon, width))
+
+    def _chunks(self, inputs: Panel, horizon: int) -> Iterator[Panel]:
         size = max(1, CHUNK // (self.lookback + horizon))
-        if len(inputs) > size:
-            parts = [np.arange(a, min(a + size, len(inputs))) for a in range(0, len(inputs), size)]
-            return np.concatenate([self.predict(inputs.select(part), horizon) for part in parts])
-        result = np.empty((len(inputs), horizon))
-        ahead = _Ahead.of(self, inputs, horizon)
-        for steps, base, told in ahead.rows():
-            values = base if self.table is None or told is None else base + ahead.scale_of(steps) * self._table(told)
-            ahead.take(steps, values)
-            result[:, steps] = self.transform.backward(values).reshape(len(inputs), -1)
+        for first in range(0, len(inputs), size):
+            yield inputs if size >= len(inputs) else inputs.select(np.arange(first, min(first + size, len(inputs))))
+
+    def _ahead(self, inputs: Panel, horizon: int, told: np.ndarray | None = None) -> np.ndarray:
+        """Point forecasts (series, horizon); told: filled with what each feature adds, if given."""
+        n, ahead = len(inputs), _Ahead.of(self, inputs, horizon)
+        result = np.empty((n, horizon))
+        for steps, base, x in ahead.rows():
+            values, width = base, steps.stop - steps.start
+            if x is not None:
+                values = base + np.repeat(ahead.scale, width) * self.table.predict(x)
+            ahead.take(steps, values.reshape(n, width))
+            result[:, steps] = self.transform.backward(values).reshape(n, width)
+            if told is not None:
+                told[:, steps, -1] = self.transform.backward(base).reshape(n, width)
+                if x is not None:
+                    added = result[:, steps] - told[:, steps, -1]
+                    told[:, steps] += _shared_out(self.table.contributions(x).reshape(n, width, -1), added)
         return result
 
-    def _table(self, x: np.ndarray) -> np.ndarray:
-        return self.table.predict(x)
+
+def _shared_out(parts: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """`parts` (series, steps, features + 1) in units in which they sum to `total` (series, steps)."""
+    whole = parts.sum(axis=2)
+    factor = np.divide(total, whole, out=np.zeros_like(total), where=whole != 0)
+    found = parts * factor[:, :, None]
+    # What has nothing to be in proportion to, and the last bits.
+    found[:, :, -1] += total - found.sum(axis=2)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,13 +166,10 @@ class _Ahead:
             now = [[column[part] for column in columns] for columns in parts]
             yield slice(step, step + 1), *self._told(here, step, fixed[part], now)
 
-    def scale_of(self, steps: slice) -> np.ndarray:
-        return np.repeat(self.scale, steps.stop - steps.start)
-
     def take(self, steps: slice, values: np.ndarray) -> None:
         """What was predicted is known from now on."""
         first = self.model.lookback
-        self.values[first + steps.start : first + steps.stop] = values.reshape(len(self.tail), -1).T
+        self.values[first + steps.start : first + steps.stop] = values.T
 
     def _points(self, series: np.ndarray, step: np.ndarray) -> Points:
         return Points(series, self.tail.lengths[series] + step - 1, step)

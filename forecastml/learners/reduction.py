@@ -26,6 +26,7 @@ from forecastml.protocols import Facts, FitContext, Params, Prediction
 
 #: Rows of training at most; longer panels are cut to the most recent values of every series.
 MAX_ROWS = 200_000
+LEVEL = 8
 #: How a horizon is reached.
 STEPS = ("recursive", "direct")
 
@@ -100,18 +101,22 @@ class Reduction(TabularLearner):
     """A tabular learner that also takes series: a subclass gives `fit_table` and `restore_table`."""
 
     def space(self, facts: Facts) -> Sequence[Params]:
-        """For series, target transforms by `transform`, best guess first.
-
-        Differences of neighbours add up their errors step by step, so they come last where the horizon is longer than
-        a season. Without a season the mean of the last season is the last value, and all of them are differences.
-        """
+        """For series, transforms and both ways to the horizon, best guess first (`Config` has a list of its own)."""
         if not facts.separable:
             return super().space(facts)
-        if not facts.seasons:
-            return [{"transform": "difference"}]
-        kinds = ["scale", "difference"]
-        kinds.insert(1 if facts.horizon >= facts.seasons[0] else 2, "seasonal_difference")
-        return [{"transform": kind} for kind in kinds]
+        kinds = ("scale", "mean", "seasonal_difference", "difference")
+        found = [{"transform": kind, "steps": steps} for steps in STEPS for kind in kinds]
+        return [params for params in found if self.suits(params, facts)]
+
+    def suits(self, params: Params, facts: Facts) -> bool:
+        """Direct where there is more than one step, seasonal where there is a season, logarithms without values below
+        zero."""
+        kind = params.get("transform", "scale")
+        if params.get("steps") == "direct" and not 1 < facts.horizon < facts.longest:
+            return False
+        if "seasonal" in kind and not facts.seasons:
+            return False
+        return facts.nonnegative or not kind.startswith("log")
 
     def fit(self, train: Panel | Table, params: Params, context: FitContext) -> ReducedForecaster | RowPredictor:
         """Learn from the rows of a table, or from those of all series; the oldest are left out beyond `MAX_ROWS`.
@@ -122,7 +127,7 @@ class Reduction(TabularLearner):
         if isinstance(train, Table):
             return super().fit(train, params, context)
         context.deadline.check()
-        season = (*context.seasons, 1)[0]
+        season = (*context.seasons, LEVEL)[0]
         options, rest = FeatureOptions.split(params)
         transform = TargetTransform(rest.pop("transform", "scale"), season)
         steps = rest.pop("steps", "recursive")
