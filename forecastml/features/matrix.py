@@ -22,10 +22,10 @@ Unit = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """The values of some series, and points in them that stand together in a table.
+    """The values of some series of a panel, and points in them that stand together in a table.
 
-    part: their rows of the table; points: their series counted from 0 here; begin: int64 (points,), where the values of
-    a point's series begin in the flat history.
+    part: their rows of the table; begin: int64 (points,), where the values of a point's series begin in the flat
+    history.
     """
 
     part: slice
@@ -62,8 +62,8 @@ def places(panel: Panel, points: Points, missing: np.ndarray | None = None) -> I
         flat = ragged_rows(panel.begin[these], panel.end[these])
         position = np.arange(len(flat)) - np.repeat(begin, lengths)
         history = History(panel.target[flat], position, None if missing is None else missing[flat])
-        here = np.repeat(np.arange(last - first), np.diff(bounds[first : last + 1]))
-        yield Place(part, history, Points(here, points.position[part], points.step[part]), begin[here])
+        here = Points(points.series[part], points.position[part], points.step[part])
+        yield Place(part, history, here, np.repeat(begin, np.diff(bounds[first : last + 1])))
         first = last
 
 

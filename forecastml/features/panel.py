@@ -17,7 +17,7 @@ import numpy as np
 
 from forecastml.data.calendar import calendar_fields, local_days
 from forecastml.data.panel import Panel
-from forecastml.features.covariates import Key, Known, KnownChange, KnownSeasonChange, Past, Static, Steps
+from forecastml.features.covariates import Key, Known, KnownChange, KnownNull, KnownSeasonChange, Past, Static, Steps
 from forecastml.features.decomposition import StlFeatures
 from forecastml.features.history_features import (
     Differences,
@@ -196,6 +196,7 @@ KINDS = {
         Slots,
         HolidayCode,
         Known,
+        KnownNull,
         KnownChange,
         KnownSeasonChange,
         Past,
