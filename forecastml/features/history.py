@@ -13,6 +13,8 @@ from functools import cached_property
 
 import numpy as np
 
+from forecastml.data.panel import ragged_rows
+
 Arrays = tuple[np.ndarray, ...]
 #: Where results go: arrays, or None for new ones.
 Outs = tuple[np.ndarray | None, ...]
@@ -82,13 +84,25 @@ class History:
     @cached_property
     def _so_far(self) -> np.ndarray:
         """Of a flat history, known values of the series before each row: float64 (rows,)."""
+        if self._whole:
+            return self.position.astype(np.float64)
         total = np.cumsum(self.known)
         return total - total[np.arange(len(total)) - self.position] if len(total) else total
 
     @cached_property
     def _gaps(self) -> bool:
         """Whether values of a flat history are missing after the first of a series."""
-        return bool(((self.known == 0) & (self._so_far > 0)).any())
+        return not self._whole and bool(((self.known == 0) & (self._so_far > 0)).any())
+
+    @cached_property
+    def _whole(self) -> bool:
+        """Whether nothing is missing in a flat history."""
+        return int(np.count_nonzero(self.known)) + len(self._begin) == len(self.position)
+
+    @cached_property
+    def _begin(self) -> np.ndarray:
+        """First row of each series of a flat history."""
+        return np.flatnonzero(self.position == 0)
 
     def last(self, depth: int) -> History:
         """Enough to tell about the last row what depends on `depth` rows before it; all of a flat one."""
@@ -104,7 +118,8 @@ class History:
     def begun_within(self, steps: int) -> np.ndarray:
         """Flat rows that have no entry so many rows before them."""
         if steps not in self._memory:
-            self._memory[steps] = np.flatnonzero(self.position < steps)
+            end = np.append(self._begin[1:], len(self.position))
+            self._memory[steps] = ragged_rows(self._begin, np.minimum(self._begin + steps, end))
         return self._memory[steps]
 
 

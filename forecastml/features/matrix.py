@@ -15,7 +15,7 @@ from forecastml.features.slots import Before
 from forecastml.features.target import TargetTransform
 
 #: Values at work at a time (one series at least).
-ROWS = 32768
+ROWS = 1 << 16
 
 Unit = tuple[np.ndarray, np.ndarray]
 

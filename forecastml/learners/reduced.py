@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from forecastml.features.matrix import (
 from forecastml.features.panel import FeatureSet
 from forecastml.features.points import Points
 from forecastml.features.target import TargetTransform
+from forecastml.kernels.fingerprints import fingerprints
 from forecastml.kernels.lags import filled_forward
 from forecastml.learners.rows import TableModel, TrainingTable
 from forecastml.learners.state import OK
@@ -272,16 +272,15 @@ class _Order:
     def of(cls, series: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> _Order:
         """By the targets and weights; the rows of a series stand together."""
         bounds = np.flatnonzero(np.diff(series, prepend=-1, append=-1))
-        content = np.ascontiguousarray(y if weight is None else np.column_stack([y, weight]))
-        digests = [hashlib.blake2b(content[a:b], digest_size=16).digest() for a, b in pairwise(bounds)]
-        order = np.array(sorted(range(len(digests)), key=digests.__getitem__), dtype=np.int64)
-        ties, first = [], 0
-        for _, group in groupby(order.tolist(), key=digests.__getitem__):
-            places = list(group)
-            size = int(bounds[places[0] + 1] - bounds[places[0]])
-            if len(places) > 1:
-                ties.append((first, size, len(places)))
-            first += size * len(places)
+        sizes = np.diff(bounds)
+        marks = fingerprints([y] if weight is None else [y, weight], bounds)
+        order = np.lexsort((*marks.T, sizes))
+        same = (marks[order[1:]] == marks[order[:-1]]).all(axis=1) & (sizes[order[1:]] == sizes[order[:-1]])
+        first = np.cumsum(sizes[order]) - sizes[order]
+        ties, heads = [], np.flatnonzero(np.append(True, ~same))
+        for head, after in zip(heads, np.append(heads[1:], len(order)), strict=True):
+            if after - head > 1:
+                ties.append((int(first[head]), int(sizes[order[head]]), int(after - head)))
         return cls(ragged_rows(bounds[:-1][order], bounds[1:][order]), tuple(ties))
 
     def settle(self, x: np.ndarray) -> None:
