@@ -50,36 +50,45 @@ def aggregate_unit(name: str) -> str:
 def aggregated(history: History, sizes: Sequence[int], names: Sequence[str]) -> list[np.ndarray]:
     """By size, then by name, over the last `size` values: one per flat row, or (1, series)."""
     parts = {name: _PARTS[name](history) for name in names if name in _PARTS}
+    if "mean" in parts and "std" in parts:
+        parts["mean"] = parts["std"]
     found = []
     with np.errstate(invalid="ignore", divide="ignore"):
         for size in sizes:
+            joined = {id(part): part.over(size) for part in parts.values()}
             levels = [level for name in names if (level := quantile_level(name)) is not None]
             ordered = iter(_quantiles(history, size, levels))
             for name in names:
-                found.append(_TOLD[name](history, parts.get(name), size) if name in _TOLD else next(ordered))
+                own = name in parts
+                found.append(_TOLD[name](history, joined[id(parts[name])], size) if own else next(ordered))
     return found
 
 
-def _mean(history: History, sums: Gathered, size: int) -> np.ndarray:
-    return np.divide(sums.over(size)[0], history.count(size))
+def _mean(history: History, joined: Arrays, size: int) -> np.ndarray:
+    if len(joined) > 1:
+        # Moments hold the mean.
+        return np.where(joined[0] > 0, joined[1], np.nan)
+    return np.divide(joined[0], history.count(size))
 
 
-def _sum(history: History, sums: Gathered, size: int) -> np.ndarray:
-    return np.where(history.count(size) > 0, sums.over(size)[0], np.nan)
+def _sum(history: History, joined: Arrays, size: int) -> np.ndarray:
+    return np.where(history.count(size) > 0, joined[0], np.nan)
 
 
-def _extreme(history: History, values: Gathered, size: int) -> np.ndarray:
-    return values.over(size)[0]
+def _extreme(history: History, joined: Arrays, size: int) -> np.ndarray:
+    return joined[0]
 
 
-def _spread(history: History, moments: Gathered, size: int) -> np.ndarray:
-    count, _, squares = moments.over(size)
-    return np.where(count > 1, np.sqrt(squares / (count - 1.0)), np.nan)
+def _spread(history: History, joined: Arrays, size: int) -> np.ndarray:
+    count, _, squares = joined
+    found = np.sqrt(squares / (count - 1.0))
+    found[count <= 1] = np.nan
+    return found
 
 
 def _moments(history: History) -> Gathered:
     zeros = np.zeros_like(history.known)
-    return Gathered.of(history, (history.known, history.numbers, zeros), _joined_moments, (0.0, 0.0, 0.0))
+    return Gathered(history, [(history.known, history.numbers, zeros)], _joined_moments, (0.0, 0.0, 0.0), _full_moments)
 
 
 def _joined_moments(later: Arrays, earlier: Arrays, width: int, out: Outs) -> Arrays:
@@ -93,6 +102,19 @@ def _joined_moments(later: Arrays, earlier: Arrays, width: int, out: Outs) -> Ar
     apart *= later[0]
     apart += later[2]
     return count, mean, np.add(apart, earlier[2], out=out[2])
+
+
+def _full_moments(later: Arrays, earlier: Arrays, widths: tuple[int, int], out: Arrays) -> Arrays:
+    """The same of parts of known counts."""
+    out[0].fill(sum(widths))
+    apart = np.subtract(earlier[1], later[1])
+    moved = apart * (widths[1] / sum(widths))
+    np.add(later[1], moved, out=out[1])
+    apart *= moved
+    apart *= widths[0]
+    apart += later[2]
+    np.add(apart, earlier[2], out=out[2])
+    return out
 
 
 _PARTS: dict[str, Callable[[History], Gathered]] = {
@@ -113,7 +135,7 @@ def _largest(later: Arrays, earlier: Arrays, width: int, out: Outs) -> Arrays:
     return (np.fmax(later[0], earlier[0], out=out[0]),)
 
 
-_TOLD: dict[str, Callable[[History, Gathered, int], np.ndarray]] = {
+_TOLD: dict[str, Callable[[History, Arrays, int], np.ndarray]] = {
     "mean": _mean,
     "sum": _sum,
     "min": _extreme,

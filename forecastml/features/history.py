@@ -23,14 +23,38 @@ Join = Callable[[Arrays, Arrays, int, Outs], Arrays]
 
 
 @dataclass(frozen=True, eq=False)
+class Starts:
+    """Where the series of a flat layout begin; position: int64 (rows,), row in its series."""
+
+    position: np.ndarray
+
+    @cached_property
+    def begin(self) -> np.ndarray:
+        """First row of each series."""
+        return np.flatnonzero(self.position == 0)
+
+    def within(self, steps: int) -> np.ndarray:
+        """The first `steps` rows of each series, ascending."""
+        if steps not in self._found:
+            end = np.append(self.begin[1:], len(self.position))
+            self._found[steps] = ragged_rows(self.begin, np.minimum(self.begin + steps, end))
+        return self._found[steps]
+
+    @cached_property
+    def _found(self) -> dict[int, np.ndarray]:
+        return {}
+
+
+@dataclass(frozen=True, eq=False)
 class History:
     """values: float64, (rows,) or (time, series), NaN where missing or before a series; position: int64 (rows,), row in
     its series of each flat value, None for time first; missing: bool like values, where a value was filled in, None
-    where that is not known."""
+    where that is not known; starts: of a flat layout, where it is known."""
 
     values: np.ndarray
     position: np.ndarray | None = None
     missing: np.ndarray | None = None
+    starts: Starts | None = None
 
     def earlier(self, values: np.ndarray, steps: int, fill: float = np.nan) -> np.ndarray:
         """The entry `steps` rows before each row of an array shaped as `values`; `fill` where there is none."""
@@ -84,7 +108,7 @@ class History:
     @cached_property
     def _so_far(self) -> np.ndarray:
         """Of a flat history, known values of the series before each row: float64 (rows,)."""
-        if self._whole:
+        if self.whole:
             return self.position.astype(np.float64)
         total = np.cumsum(self.known)
         return total - total[np.arange(len(total)) - self.position] if len(total) else total
@@ -92,17 +116,12 @@ class History:
     @cached_property
     def _gaps(self) -> bool:
         """Whether values of a flat history are missing after the first of a series."""
-        return not self._whole and bool(((self.known == 0) & (self._so_far > 0)).any())
+        return not self.whole and bool(((self.known == 0) & (self._so_far > 0)).any())
 
     @cached_property
-    def _whole(self) -> bool:
+    def whole(self) -> bool:
         """Whether nothing is missing in a flat history."""
-        return int(np.count_nonzero(self.known)) + len(self._begin) == len(self.position)
-
-    @cached_property
-    def _begin(self) -> np.ndarray:
-        """First row of each series of a flat history."""
-        return np.flatnonzero(self.position == 0)
+        return int(np.count_nonzero(self.known)) + len(self._starts.begin) == len(self.position)
 
     def last(self, depth: int) -> History:
         """Enough to tell about the last row what depends on `depth` rows before it; all of a flat one."""
@@ -111,16 +130,13 @@ class History:
         missing = None if self.missing is None else self.missing[-depth - 1 :]
         return replace(self, values=self.values[-depth - 1 :], missing=missing)
 
-    @cached_property
-    def _memory(self) -> dict[int, np.ndarray]:
-        return {}
-
     def begun_within(self, steps: int) -> np.ndarray:
         """Flat rows that have no entry so many rows before them."""
-        if steps not in self._memory:
-            end = np.append(self._begin[1:], len(self.position))
-            self._memory[steps] = ragged_rows(self._begin, np.minimum(self._begin + steps, end))
-        return self._memory[steps]
+        return self._starts.within(steps)
+
+    @cached_property
+    def _starts(self) -> Starts:
+        return Starts(self.position) if self.starts is None else self.starts
 
 
 def plus(later: Arrays, earlier: Arrays, width: int, out: Outs) -> Arrays:
@@ -133,14 +149,15 @@ class Gathered:
     """Entries of a history's past joined over windows of any size, in log2(size) steps.
 
     levels: of the flat layout, the joined 1, 2, 4, ... entries up to each row as far as they were asked for; of time
-    first the entries themselves. join: associative. fills: the
-    neutral entries that stand before the start.
+    first the entries themselves. join: associative; quick: the same, to the bit, of parts that miss nothing (later,
+    earlier, rows of each, where to), None for none. fills: the neutral entries that stand before the start.
     """
 
     history: History
     levels: list[Arrays]
     join: Join
     fills: tuple[float, ...]
+    quick: Callable[[Arrays, Arrays, tuple[int, int], Arrays], Arrays] | None = None
 
     @classmethod
     def of(cls, history: History, entries: Arrays, join: Join, fills: tuple[float, ...]) -> Gathered:
@@ -158,29 +175,32 @@ class Gathered:
                 found = block if found is None else self.join(found, block, width, (None,) * len(block))
             else:
                 block = self._level(power)
-                found = block if found is None else self._joined(found, block, width)
+                found = block if found is None else self._joined(found, block, (width, 1 << power))
             width += 1 << power
         return found
 
     def _level(self, power: int) -> Arrays:
         """The joined 2^power entries up to each flat row."""
         while len(self.levels) <= power:
-            self.levels.append(self._joined(self.levels[-1], self.levels[-1], 1 << len(self.levels) - 1))
+            reach = 1 << len(self.levels) - 1
+            self.levels.append(self._joined(self.levels[-1], self.levels[-1], (reach, reach)))
         return self.levels[power]
 
-    def _joined(self, later: Arrays, earlier: Arrays, width: int) -> Arrays:
-        """Each flat row of `later` with the row of `earlier` that lies `width` rows before."""
-        found = tuple(np.empty_like(array) for array in later)
-        whole = slice(width, None)
+    def _joined(self, later: Arrays, earlier: Arrays, widths: tuple[int, int]) -> Arrays:
+        """Each flat row of `later` with the row of `earlier` that lies before what it covers; widths: of both."""
+        found, width = tuple(np.empty_like(array) for array in later), widths[0]
+        quick = self.quick is not None and self.history.whole
         if width < len(later[0]):
-            self.join(
-                tuple(a[whole] for a in later),
-                tuple(a[:-width] for a in earlier),
-                width,
-                tuple(a[whole] for a in found),
-            )
-        rows = self.history.begun_within(width)
-        before = tuple(np.full(len(rows), fill) for fill in self.fills)
+            parts = tuple(a[width:] for a in later), tuple(a[:-width] for a in earlier)
+            out = tuple(a[width:] for a in found)
+            if quick:
+                self.quick(*parts, widths, out)
+            else:
+                self.join(*parts, width, out)
+        # What was joined across the border to a neighbour is put right, and where a part is not full.
+        rows = self.history.begun_within(sum(widths) if quick else width)
+        there, source = self.history.position[rows] >= width, np.maximum(rows - width, 0)
+        before = tuple(np.where(there, a[source], fill) for a, fill in zip(earlier, self.fills, strict=True))
         first = self.join(tuple(a[rows] for a in later), before, width, (None,) * len(before))
         for array, part in zip(found, first, strict=True):
             array[rows] = part

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecastml.data.panel import Panel, ragged_rows
-from forecastml.features.history import History
+from forecastml.features.history import History, Starts
 from forecastml.features.panel import FeatureSet
 from forecastml.features.points import Points
 from forecastml.features.slots import Before
@@ -52,7 +52,7 @@ def places(panel: Panel, points: Points, missing: np.ndarray | None = None) -> I
     bounds = np.append(np.flatnonzero(np.diff(points.series, prepend=-1)), len(points))
     series = points.series[bounds[:-1]]
     size = np.cumsum(panel.lengths[series])
-    first = 0
+    first, before, starts = 0, None, None
     while first < len(series):
         done = size[first - 1] if first else 0
         last = max(int(np.searchsorted(size, done + ROWS, side="right")), first + 1)
@@ -60,8 +60,10 @@ def places(panel: Panel, points: Points, missing: np.ndarray | None = None) -> I
         lengths = panel.lengths[these]
         begin = np.cumsum(lengths) - lengths
         flat = ragged_rows(panel.begin[these], panel.end[these])
-        position = np.arange(len(flat)) - np.repeat(begin, lengths)
-        history = History(panel.target[flat], position, None if missing is None else missing[flat])
+        if not np.array_equal(lengths, before):
+            starts, before = Starts(np.arange(len(flat)) - np.repeat(begin, lengths)), lengths
+        gaps = None if missing is None else missing[flat]
+        history = History(panel.target[flat], starts.position, gaps, starts)
         here = Points(points.series[part], points.position[part], points.step[part])
         yield Place(part, history, here, np.repeat(begin, np.diff(bounds[first : last + 1])))
         first = last
@@ -124,7 +126,8 @@ def write(out: np.ndarray, values: np.ndarray, kind: str, unit: Unit) -> None:
     """Values in the points' own units, as float32 into `out`."""
     base, inverse = unit
     if kind == "level":
-        values = (values - base) * inverse
+        values = values - base
+        values *= inverse
     elif kind == "spread":
         values = values * inverse
     out[:] = values
