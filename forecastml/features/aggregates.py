@@ -67,7 +67,9 @@ def aggregated(history: History, sizes: Sequence[int], names: Sequence[str]) -> 
 def _mean(history: History, joined: Arrays, size: int) -> np.ndarray:
     if len(joined) > 1:
         # Moments hold the mean.
-        return np.where(joined[0] > 0, joined[1], np.nan)
+        found = np.array(joined[1])
+        found[joined[0] == 0] = np.nan
+        return found
     return np.divide(joined[0], history.count(size))
 
 
@@ -88,13 +90,13 @@ def _spread(history: History, joined: Arrays, size: int) -> np.ndarray:
 
 def _moments(history: History) -> Gathered:
     zeros = np.zeros_like(history.known)
-    return Gathered(history, [(history.known, history.numbers, zeros)], _joined_moments, (0.0, 0.0, 0.0), _full_moments)
+    return Gathered.of(history, (history.known, history.numbers, zeros), _joined_moments, (0.0, 0.0, 0.0))
 
 
 def _joined_moments(later: Arrays, earlier: Arrays, width: int, out: Outs) -> Arrays:
     """Count, mean, and sum of squares about it, of two parts together."""
     count = np.add(later[0], earlier[0], out=out[0])
-    share = np.divide(earlier[0], np.maximum(count, 1.0))
+    share = np.divide(earlier[0], np.fmax(count, 1.0))
     apart = np.subtract(earlier[1], later[1])
     share *= apart
     mean = np.add(later[1], share, out=out[1])
@@ -102,19 +104,6 @@ def _joined_moments(later: Arrays, earlier: Arrays, width: int, out: Outs) -> Ar
     apart *= later[0]
     apart += later[2]
     return count, mean, np.add(apart, earlier[2], out=out[2])
-
-
-def _full_moments(later: Arrays, earlier: Arrays, widths: tuple[int, int], out: Arrays) -> Arrays:
-    """The same of parts of known counts."""
-    out[0].fill(sum(widths))
-    apart = np.subtract(earlier[1], later[1])
-    moved = apart * (widths[1] / sum(widths))
-    np.add(later[1], moved, out=out[1])
-    apart *= moved
-    apart *= widths[0]
-    apart += later[2]
-    np.add(apart, earlier[2], out=out[2])
-    return out
 
 
 _PARTS: dict[str, Callable[[History], Gathered]] = {
@@ -202,7 +191,7 @@ class Line:
 
 def _joined_lines(later: Arrays, earlier: Arrays, width: int, out: Outs) -> Arrays:
     count = np.add(later[0], earlier[0], out=out[0])
-    share = earlier[0] / np.maximum(count, 1.0)
+    share = earlier[0] / np.fmax(count, 1.0)
     # Where one part is empty its means are no places and values of anything, and its weight is 0.
     weight = later[0] * share
     place = earlier[1] - width - later[1]

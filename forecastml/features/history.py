@@ -24,17 +24,29 @@ Join = Callable[[Arrays, Arrays, int, Outs], Arrays]
 
 @dataclass(frozen=True, eq=False)
 class Starts:
-    """Where the series of a flat layout begin; position: int64 (rows,), row in its series."""
+    """Where the series of a flat layout begin.
+
+    position: int64 (rows,), row in its series; empty: so many rows without a value stand before each series, -1 the
+    last of them. Where a look back reaches no further than these, it never gets to a neighbour.
+    """
 
     position: np.ndarray
+    empty: int = 0
 
     @cached_property
     def begin(self) -> np.ndarray:
         """First row of each series."""
         return np.flatnonzero(self.position == 0)
 
-    def within(self, steps: int) -> np.ndarray:
-        """The first `steps` rows of each series, ascending."""
+    @cached_property
+    def outside(self) -> np.ndarray:
+        """Rows that are of no series."""
+        return np.flatnonzero(self.position < 0)
+
+    def within(self, steps: int) -> np.ndarray | slice:
+        """The first `steps` rows of each series; those before the first series where no other can be reached."""
+        if steps <= self.empty:
+            return slice(0, steps)
         if steps not in self._found:
             end = np.append(self.begin[1:], len(self.position))
             self._found[steps] = ragged_rows(self.begin, np.minimum(self.begin + steps, end))
@@ -84,12 +96,12 @@ class History:
     @cached_property
     def known(self) -> np.ndarray:
         """1.0 where `past` holds a value: float64 like `past`."""
-        return (~np.isnan(self.past)).astype(np.float64)
+        return self._with(np.ones(self.past.shape), 0.0)
 
     @cached_property
     def numbers(self) -> np.ndarray:
         """`past` with 0 where it holds no value: float64."""
-        return np.where(np.isnan(self.past), 0.0, self.past)
+        return self._with(np.array(self.past), 0.0)
 
     @cached_property
     def sums(self) -> Gathered:
@@ -103,7 +115,17 @@ class History:
             return self.known[-size:].sum(axis=0, keepdims=True)
         if self._gaps:
             return Gathered.of(self, (self.known,), plus, (0.0,)).over(size)[0]
-        return np.minimum(self._so_far, size)
+        return np.fmin(self._so_far, size)
+
+    @cached_property
+    def _gone(self) -> np.ndarray:
+        """Places of what is missing in `past`, counted through."""
+        return np.flatnonzero(np.isnan(self.past))
+
+    def _with(self, values: np.ndarray, fill: float) -> np.ndarray:
+        """`values` (contiguous, of its shape) with this where `past` is missing."""
+        values.reshape(-1)[self._gone] = fill
+        return values
 
     @cached_property
     def _so_far(self) -> np.ndarray:
@@ -121,7 +143,7 @@ class History:
     @cached_property
     def whole(self) -> bool:
         """Whether nothing is missing in a flat history."""
-        return int(np.count_nonzero(self.known)) + len(self._starts.begin) == len(self.position)
+        return len(self._gone) == len(self._starts.begin) + len(self._starts.outside)
 
     def last(self, depth: int) -> History:
         """Enough to tell about the last row what depends on `depth` rows before it; all of a flat one."""
@@ -130,8 +152,8 @@ class History:
         missing = None if self.missing is None else self.missing[-depth - 1 :]
         return replace(self, values=self.values[-depth - 1 :], missing=missing)
 
-    def begun_within(self, steps: int) -> np.ndarray:
-        """Flat rows that have no entry so many rows before them."""
+    def begun_within(self, steps: int) -> np.ndarray | slice:
+        """Flat rows that would have a neighbour's entry, or none, so many rows before them."""
         return self._starts.within(steps)
 
     @cached_property
@@ -149,15 +171,13 @@ class Gathered:
     """Entries of a history's past joined over windows of any size, in log2(size) steps.
 
     levels: of the flat layout, the joined 1, 2, 4, ... entries up to each row as far as they were asked for; of time
-    first the entries themselves. join: associative; quick: the same, to the bit, of parts that miss nothing (later,
-    earlier, rows of each, where to), None for none. fills: the neutral entries that stand before the start.
+    first the entries themselves. join: associative. fills: the neutral entries that stand before the start.
     """
 
     history: History
     levels: list[Arrays]
     join: Join
     fills: tuple[float, ...]
-    quick: Callable[[Arrays, Arrays, tuple[int, int], Arrays], Arrays] | None = None
 
     @classmethod
     def of(cls, history: History, entries: Arrays, join: Join, fills: tuple[float, ...]) -> Gathered:
@@ -175,7 +195,7 @@ class Gathered:
                 found = block if found is None else self.join(found, block, width, (None,) * len(block))
             else:
                 block = self._level(power)
-                found = block if found is None else self._joined(found, block, (width, 1 << power))
+                found = block if found is None else self._joined(found, block, width)
             width += 1 << power
         return found
 
@@ -183,24 +203,21 @@ class Gathered:
         """The joined 2^power entries up to each flat row."""
         while len(self.levels) <= power:
             reach = 1 << len(self.levels) - 1
-            self.levels.append(self._joined(self.levels[-1], self.levels[-1], (reach, reach)))
+            self.levels.append(self._joined(self.levels[-1], self.levels[-1], reach))
         return self.levels[power]
 
-    def _joined(self, later: Arrays, earlier: Arrays, widths: tuple[int, int]) -> Arrays:
-        """Each flat row of `later` with the row of `earlier` that lies before what it covers; widths: of both."""
-        found, width = tuple(np.empty_like(array) for array in later), widths[0]
-        quick = self.quick is not None and self.history.whole
+    def _joined(self, later: Arrays, earlier: Arrays, width: int) -> Arrays:
+        """Each flat row of `later` with the row of `earlier` that lies `width` rows before."""
+        found = tuple(np.empty_like(array) for array in later)
         if width < len(later[0]):
             parts = tuple(a[width:] for a in later), tuple(a[:-width] for a in earlier)
-            out = tuple(a[width:] for a in found)
-            if quick:
-                self.quick(*parts, widths, out)
-            else:
-                self.join(*parts, width, out)
-        # What was joined across the border to a neighbour is put right, and where a part is not full.
-        rows = self.history.begun_within(sum(widths) if quick else width)
-        there, source = self.history.position[rows] >= width, np.maximum(rows - width, 0)
-        before = tuple(np.where(there, a[source], fill) for a, fill in zip(earlier, self.fills, strict=True))
+            self.join(*parts, width, tuple(a[width:] for a in found))
+        rows = self.history.begun_within(width)
+        if isinstance(rows, slice):
+            for array, fill in zip(found, self.fills, strict=True):
+                array[rows] = fill
+            return found
+        before = tuple(np.full(len(rows), fill) for fill in self.fills)
         first = self.join(tuple(a[rows] for a in later), before, width, (None,) * len(before))
         for array, part in zip(found, first, strict=True):
             array[rows] = part

@@ -44,11 +44,13 @@ class Place:
         return np.where(source >= 0, self.history.values[self.begin + np.maximum(source, 0)], np.nan)
 
 
-def places(panel: Panel, points: Points, missing: np.ndarray | None = None) -> Iterator[Place]:
+def places(panel: Panel, points: Points, depth: int, missing: np.ndarray | None = None) -> Iterator[Place]:
     """The points of a compact panel, those of a series one after the other, a few series at a time.
 
-    missing: bool (values,), see `History`.
+    depth: rows before a point that are looked at; missing: bool (values,), see `History`. Empty rows stand between the
+    series, as many as that, unless they would be more than the values.
     """
+    empty = depth if depth * len(panel) <= len(panel.target) else 0
     bounds = np.append(np.flatnonzero(np.diff(points.series, prepend=-1)), len(points))
     series = points.series[bounds[:-1]]
     size = np.cumsum(panel.lengths[series])
@@ -58,12 +60,13 @@ def places(panel: Panel, points: Points, missing: np.ndarray | None = None) -> I
         last = max(int(np.searchsorted(size, done + ROWS, side="right")), first + 1)
         part, these = slice(bounds[first], bounds[last]), series[first:last]
         lengths = panel.lengths[these]
-        begin = np.cumsum(lengths) - lengths
-        flat = ragged_rows(panel.begin[these], panel.end[these])
+        begin = np.cumsum(lengths + empty) - lengths
+        flat = np.maximum(ragged_rows(panel.begin[these] - empty, panel.end[these]), 0)
         if not np.array_equal(lengths, before):
-            starts, before = Starts(np.arange(len(flat)) - np.repeat(begin, lengths)), lengths
-        gaps = None if missing is None else missing[flat]
-        history = History(panel.target[flat], starts.position, gaps, starts)
+            starts, before = Starts(np.arange(len(flat)) - np.repeat(begin, lengths + empty), empty), lengths
+        values = panel.target[flat]
+        values[starts.outside] = np.nan
+        history = History(values, starts.position, None if missing is None else missing[flat], starts)
         here = Points(points.series[part], points.position[part], points.step[part])
         yield Place(part, history, here, np.repeat(begin, np.diff(bounds[first : last + 1])))
         first = last
@@ -72,7 +75,7 @@ def places(panel: Panel, points: Points, missing: np.ndarray | None = None) -> I
 def bases(transform: TargetTransform, panel: Panel, points: Points) -> np.ndarray:
     """The base of each point of a panel (compact, after the power, filled forward): float64 (points,)."""
     found = np.empty(len(points))
-    for place in places(panel, points):
+    for place in places(panel, points, transform.depth):
         levels = [level[place.anchor] for level in transform.levels(place.history)]
         found[place.part] = transform.base(levels, place.before, place.points)
     return found
@@ -80,7 +83,8 @@ def bases(transform: TargetTransform, panel: Panel, points: Points) -> np.ndarra
 
 def fill_from_history(x: np.ndarray, features: FeatureSet, panel: Panel, points: Points, told: Told) -> None:
     """Write the columns of features that read the target: x float32 (points, features); panel as in `bases`."""
-    for place in places(panel, points, told.missing):
+    depth = max((feature.depth for _, feature in features.of_role("history")), default=1)
+    for place in places(panel, points, depth, told.missing):
         unit = told.base[place.part], told.inverse[place.part]
         anchor = place.anchor
         # Column by column, turned at once: rows that lie apart are slow to write to.
