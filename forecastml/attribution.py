@@ -134,6 +134,10 @@ class Featured(Protocol):
         """What each was worth in training, as shares."""
         ...
 
+    def explain(self, inputs: Any, horizon: int, exact: bool = True) -> Explanation:
+        """As `Explained`; exact: contributions may cost far more than predictions."""
+        ...
+
     def shuffled(self, terms: Collection[Term], schema: Schema, seed: int) -> Any:
         """The same object with these features shuffled among what is predicted together."""
         ...

@@ -69,6 +69,11 @@ JUDGED: dict[str, tuple[Any, Any, Any]] = {
     "gap": (int, 0, _option("Steps after the last value that are not forecast.", min=0)),
     "quantiles": (str | None, None, _option("Quantile levels [0.1 to 0.9].", metavar="0.1,0.9")),
     "integer": (bool, False, typer.Option("--integer", help="Round forecasts to whole numbers.")),
+    "unseen": (
+        str,
+        "pooled",
+        _option("Series that only a forecast's tables have: pooled (served by pooled members) or error."),
+    ),
     "leaks": (str, "warn", _option("Covariates that give the target away: warn, exclude or error.")),
     "missing_future": (
         str,
@@ -89,7 +94,7 @@ EFFORT: dict[str, tuple[Any, Any, Any]] = {
 #: Options that are lists of names, and those that the task takes as they are.
 LISTS = ("series", "group", "known", "past", "static", "holidays")
 SAME = ("target", "time", "weight", "mask", "aggregate", "duplicates", "gaps", "stale", "timezone")
-SAME += ("holiday_table", "metric", "gap", "integer", "leaks", "missing_future")
+SAME += ("holiday_table", "metric", "gap", "integer", "leaks", "missing_future", "unseen")
 
 
 def with_task(*tables: dict[str, tuple[Any, Any, Any]]) -> Callable[[Callable[..., None]], Callable[..., None]]:

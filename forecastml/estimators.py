@@ -62,6 +62,7 @@ class AutoForecaster(BaseEstimator):
         lower: float | str | None = "auto",
         missing_future: str = "nan",
         leaks: str = "warn",
+        unseen: str = "pooled",
         features_unknown_at_forecast_time: str | Sequence[str] | None = None,
         preset: str = "balanced",
         seconds: float | None = None,
@@ -98,6 +99,7 @@ class AutoForecaster(BaseEstimator):
         self.lower = lower
         self.missing_future = missing_future
         self.leaks = leaks
+        self.unseen = unseen
         self.features_unknown_at_forecast_time = features_unknown_at_forecast_time
         self.preset = preset
         self.seconds = seconds

@@ -34,6 +34,8 @@ FALLBACK, MODEL = "fallback", "model"
 COLD_START = Term("mean of the other series", component=LEVEL.name)
 BOUNDS, ROUNDING = Term("bounds"), Term("rounding")
 
+#: Forecasts, or rows, up to which contributions of trees are exact (`learners.tree_paths` says what they are beyond).
+MOST_EXACT = 2000
 #: Context, horizon, series and missing_future of `Forecaster.forecast`.
 Asked = tuple[Any, int | None, Any, str | None]
 Parts = dict[str, Explanation]
@@ -52,8 +54,9 @@ def explained(model: FittedModel, table: Any, asked_for: Asked, by: str) -> pd.D
 def _forecast(model: Forecaster, future: Any, asked_for: Asked, kind: str) -> pd.DataFrame:
     from forecastml.data.frames import forecast_frame
 
+    exact = is_small(model)
     model, panel, steps, horizon = asked(model, future, *asked_for)
-    parts = contributions(model, panel, steps)
+    parts = contributions(model, panel, steps, exact)
     # A number of the row, to be looked up where the wall clock leaves points out or shows them twice.
     numbers = np.arange(len(panel) * steps, dtype=np.float64)[:, None]
     frame = forecast_frame(panel, ordinals_ahead(panel, steps, model.task.gap), numbers, ("row",), horizon)
@@ -78,13 +81,18 @@ def _rows(model: Predictor, table: Any, kind: str) -> pd.DataFrame:
     return _long(to_frame(columns), told, np.arange(len(rows)))
 
 
-def contributions(model: Forecaster, panel: Panel, steps: int) -> Parts:
+def is_small(model: Forecaster) -> bool:
+    """Whether contributions of trees are exact; it does not depend on the series that are asked for."""
+    return len(model.panel) * model.task.horizon <= MOST_EXACT
+
+
+def contributions(model: Forecaster, panel: Panel, steps: int, exact: bool) -> Parts:
     """Terms of the finished forecasts of the grid points after the gap, by member, "fallback" and "model": explanations
     of (series, steps) that sum to the means together."""
     gap, means, found = model.task.gap, [], []
     for there, known, values in blocks(model, panel, model.task.gap + steps):
         means.append(values)
-        found.append(_weighed(there, known, values.shape[1]))
+        found.append(_weighed(there, known, values.shape[1], exact))
     mean = np.concatenate(means, axis=1)
     bounded = np.maximum(mean, model.lower[:, None])
     finished = np.rint(bounded) if model.task.integer else bounded
@@ -109,16 +117,16 @@ def row_contributions(model: Predictor, rows: Any, chosen: np.ndarray | None, an
 
 def _explained_rows(fitted: Any, rows: Any, chosen: np.ndarray | None) -> Explanation:
     if isinstance(fitted, Featured):
-        return fitted.explain(rows, 1, chosen)
+        return fitted.explain(rows, 1, len(rows) <= MOST_EXACT, chosen)
     if chosen is None:
         return explanation(fitted, rows, 1)
     values = fitted.predict(rows, 1, rows.classes).values[np.arange(len(rows)), chosen]
     return Explanation.of({LEVEL: values[:, None]})
 
 
-def _weighed(model: Forecaster, panel: Panel, steps: int) -> Parts:
+def _weighed(model: Forecaster, panel: Panel, steps: int, exact: bool) -> Parts:
     """Terms of the point forecasts of one block."""
-    told = [_explained(member, panel, steps) for member in model.members]
+    told = [_explained(member, panel, steps, exact) for member in model.members]
     last_resort = explanation(model.fallback, panel, steps)
     lost = np.isnan(last_resort.total)
     cold = Explanation.of({COLD_START: np.where(lost, model.cold[:, None], 0.0)})
@@ -148,10 +156,12 @@ def _shared(model: FittedModel, told: list[Explanation], weights: np.ndarray, la
     return {**found, FALLBACK: last_resort.scaled(mass == 0)}
 
 
-def _explained(member: Member, panel: Panel, steps: int) -> Explanation:
+def _explained(member: Member, panel: Panel, steps: int, exact: bool) -> Explanation:
     """The explanation of all series, NaN for those that the member does not serve."""
     part = panel if len(member.items) == len(panel) else panel.select(member.items)
-    if isinstance(member.fitted, Explained):
+    if isinstance(member.fitted, Featured):
+        found = member.fitted.explain(part, steps, exact)
+    elif isinstance(member.fitted, Explained):
         found = member.fitted.explain(part, steps)
     else:
         values, _ = predict_guarded(member.fitted, part, steps, ("mean",))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from forecastml.cold_start import with_strangers
 from forecastml.data.extension import extend, extend_by_values, newer
 from forecastml.data.panel import Panel, panel_state, restored_panel
 from forecastml.data.wall_clock import ordinals_ahead, points_ahead
@@ -49,7 +50,7 @@ class Forecaster(FittedModel):
     lower: float64 (series,), bound of forecasts; judged: bool (series,), took part in a fold; cold: float64 (series,),
     the forecast of a series without a single value (the mean of the others); scales: denominators of scaled metrics
     by name, float64 (series,), from all of the training history (none in models of format 1); skipped: object (series,
-    key columns), keys of series that were left out because they ended long ago.
+    key columns), keys of series left out because they ended long ago.
     """
 
     task: Forecasting
@@ -80,8 +81,9 @@ class Forecaster(FittedModel):
         a list of keys to forecast these series alone, in this order (a key is text, a tuple of texts for several key
         columns), None: all; missing_future: what stands in for known covariates that `future` lacks, as in
         `Forecasting`, None: as the task says.
-        Returns the series columns, the time column, "mean" and a column per level. Raises `FutureError` for rows that
-        do not continue the history, unknown series, or missing known covariates, `ConfigError` for an unknown key.
+        Returns the series columns, the time column, "mean" and a column per level. Pooled members serve series new in
+        the tables, with a `ForecastWarning`. Raises `FutureError` for rows that do not continue the history or lack
+        known covariates, `ConfigError` for an unknown key.
         """
         from forecastml.data.frames import forecast_frame
 
@@ -156,7 +158,7 @@ class Forecaster(FittedModel):
     @property
     def cold_start(self) -> float:
         """The forecast of a series without values: the mean of the others."""
-        return float(self.cold[0]) if len(self.cold) else 0.0
+        return float(next(iter(self.cold), 0.0))
 
     def plot(
         self, forecast: Any = None, series: Any = None, history: Any = None, actual: Any = None, limit: int = 6
@@ -344,11 +346,12 @@ def asked(
 ) -> tuple[Forecaster, Panel, int, int]:
     """The model of these series at its origin, all that is known ahead, grid points after the gap, steps shown."""
     task = model.task if missing_future is None else replace(model.task, missing_future=missing_future)
-    whole, model = model.panel, model if series is None else model._chosen(positions(model.panel, series))
+    every, context, future = with_strangers(model, context, future)
+    model = every if series is None else every._chosen(positions(every.panel, series))
     if context is not None:
-        model = model._appended(context, whole)
-    panel, covered = with_future(task, future, whole, model.panel, model.skipped)
-    horizon = checked_horizon((covered or task.horizon) if horizon is None else horizon)
+        model = model._appended(context, every.panel)
+    panel, covered = with_future(task, future, every.panel, model.panel, model.skipped)
+    horizon = checked_horizon(horizon if horizon is not None else covered or task.horizon)
     # Where clocks change within the horizon, the wall clock has one step more or less than time that passes.
     gap, points = task.gap, points_ahead(panel, horizon, task.gap)
     steps = int(points.max(initial=1))

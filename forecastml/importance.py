@@ -17,7 +17,7 @@ from forecastml.attribution import Featured, Term, checked_kind
 from forecastml.data.extension import extend, newer
 from forecastml.data.panel import Panel
 from forecastml.errors import ConfigError, DataError
-from forecastml.explanation import contributions, row_contributions
+from forecastml.explanation import contributions, is_small, row_contributions
 from forecastml.featurization import engineered_terms, schema_of
 from forecastml.forecaster import Forecaster, asked, blocks
 from forecastml.inputs import newer_rows
@@ -84,7 +84,7 @@ def _contributed(model: FittedModel, by: str, data: Any) -> dict[str, float]:
     """Mean absolute contribution, by label; data: future rows, or rows to predict."""
     if isinstance(model, Forecaster):
         there, panel, steps, _ = asked(model, data, None, None, None)
-        parts = contributions(there, panel, steps)
+        parts = contributions(there, panel, steps, is_small(model))
     else:
         rows = _rows(model, data)
         values = model.values(rows)

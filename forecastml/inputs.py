@@ -47,12 +47,12 @@ def positions(panel: Panel, series: Any) -> np.ndarray:
 
 
 def newer_rows(task: Forecasting, table: Any, whole: Panel, chosen: Panel, skipped: np.ndarray, what: str) -> Panel:
-    """The rows after the origin, of the chosen series; `whole` has those and all others that may be in the table, but
-    for those `skipped` in training, whose rows are left out.
+    """The rows after the origin, of the chosen series, of a table or as they were read; `whole` has those and all
+    others that may be in the table, but for those `skipped` in training, whose rows are left out.
 
     Raises `NothingToCompare` when there is no value of the target, `FutureError` for series that are not in `whole`.
     """
-    rows = _read(task, table, whole, skipped)
+    rows = table if isinstance(table, Panel) else read_rows(task, table, whole, skipped)
     if not rows.lengths.any():
         raise NothingToCompare(f"{what}: there is no value in column {task.target!r}; give the newer target values")
     return _restricted(rows, whole, chosen, what)
@@ -66,7 +66,7 @@ def with_future(task: Forecasting, table: Any, whole: Panel, chosen: Panel, skip
     """
     if table is None:
         return chosen, 0
-    rows = _read(task, table, whole, skipped)
+    rows = table if isinstance(table, Panel) else read_rows(task, table, whole, skipped)
     # A target among the future rows is what will be compared with the forecast: it must not be looked at.
     rows = _restricted(replace(rows, end=rows.begin), whole, chosen, "future")
     if task.missing_future not in FILLING:
@@ -80,7 +80,7 @@ def with_future(task: Forecasting, table: Any, whole: Panel, chosen: Panel, skip
     return panel, int(covered[covered > 0].min(initial=np.iinfo(np.int64).max)) if (covered > 0).any() else 0
 
 
-def _read(task: Forecasting, table: Any, whole: Panel, skipped: np.ndarray) -> Panel:
+def read_rows(task: Forecasting, table: Any, whole: Panel, skipped: np.ndarray) -> Panel:
     """The rows of a table without those of skipped series; what was mended in them is warned of."""
     reading = task.read(table, like=whole)
     for finding in reading.findings:

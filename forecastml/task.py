@@ -45,13 +45,14 @@ class Forecasting:
     "Europe/Paris" ("UTC>Europe/Paris" when times without a zone are UTC); season: season lengths in steps (None: found
     in the data; () or 1: none); holidays: country codes whose holidays count ("US", "DE-BY" with a subdivision), or
     "column:state", a column that tells the place of each series; holiday_table: holidays of your own, a table or file
-    with the columns date, name and, if not for all series, place;
-    metric: see `forecastml.metrics.metric_names()`; n_folds, step: of the rolling origin, "auto" by the rule of
+    with the columns date, name and, if not for all series, place; metric: see `forecastml.metrics.metric_names()`;
+    n_folds, step: of the rolling origin, "auto" by the rule of
     `RollingOrigin`; gap: periods after the last known value that are not forecast; quantiles: levels of the
     intervals; integer: round forecasts; lower: bound of forecasts ("auto": 0 for series that never were negative,
     None: none, or a number); missing_future: what stands in for known covariates that a forecast lacks, see
     `future_covariates.completed`; leaks: columns that give the target away are told ("warn"), left out ("exclude") or
-    refused ("error"), see `data.leak_guard`; features_unknown_at_forecast_time: columns that are `past`, whether or not
+    refused ("error"), see `data.leak_guard`; unseen: series that only a forecast's tables have are served by "pooled"
+    members or are an "error"; features_unknown_at_forecast_time: columns that are `past`, whether or not
     they are among `known`.
 
     Example: `Forecasting(horizon=18, series="unique_id", time="ds", target="y")`
@@ -85,6 +86,7 @@ class Forecasting:
     lower: float | str | None = "auto"
     missing_future: str = "nan"
     leaks: str = "warn"
+    unseen: str = "pooled"
     features_unknown_at_forecast_time: InitVar[str | Sequence[str] | None] = None
 
     name: ClassVar[str] = "forecasting"
@@ -107,9 +109,8 @@ class Forecasting:
             object.__setattr__(self, "season", tuple(sorted({int(m) for m in seasons if m > 1})))
         check_whole("horizon", self.horizon, least=1)
         check_whole("gap", self.gap, least=0)
-        for name in ("n_folds", "step"):
-            if getattr(self, name) != "auto":
-                check_whole(name, getattr(self, name), least=1)
+        for name in (n for n in ("n_folds", "step") if getattr(self, n) != "auto"):
+            check_whole(name, getattr(self, name), least=1)
         if self.lower not in (None, "auto") and not isinstance(self.lower, (int, float)):
             raise ConfigError(f"lower is {self.lower!r}; give a number, None or 'auto'")
         if self.holidays or self.holiday_table is not None:
@@ -119,6 +120,7 @@ class Forecasting:
         check_metric(self.metric, self.name)
         check_one_of("missing_future", self.missing_future, FUTURE_POLICIES)
         check_one_of("leaks", self.leaks, LEAK_POLICIES)
+        check_one_of("unseen", self.unseen, ("pooled", "error"))
         _ = self.schema, self.policies
 
     @property

@@ -43,6 +43,7 @@ LAYERS = {
     "forecastml.status": 5,
     "forecastml.forecaster": 5,
     "forecastml.challenge": 5,
+    "forecastml.cold_start": 5,
     "forecastml.predictor": 5,
     "forecastml.explanation": 5,
     "forecastml.importance": 5,

@@ -86,10 +86,12 @@ def test_older_context_is_refused(model):
         model.forecast(context=monthly())
 
 
-def test_an_unknown_series_is_refused_by_name(model):
+def test_an_unknown_series_is_told_of_by_name(model):
     stranger = pd.DataFrame({"unique_id": ["zzz"], "ds": [pd.Timestamp("2021-01-01")], "y": [1.0]})
-    with pytest.raises(FutureError, match="zzz"):
+    with pytest.warns(ForecastWarning, match="zzz"):
         model.forecast(context=stranger)
+    with pytest.raises(FutureError, match="zzz"):
+        model.roll(stranger)
 
 
 def test_known_covariates_shape_the_forecast(priced):

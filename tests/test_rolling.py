@@ -143,8 +143,8 @@ def test_a_model_of_one_series_without_key_has_none_to_choose():
         fm.fit(one, fm.Forecasting(horizon=3), QUICK).forecast(series="000")
 
 
-def test_strangers_in_the_context_are_refused_for_chosen_series_too(quick):
-    with pytest.raises(FutureError, match="zzz"):
+def test_strangers_in_the_context_are_told_of_for_chosen_series_too(quick):
+    with pytest.warns(ForecastWarning, match="zzz"):
         quick.forecast(context=NEW.replace({"unique_id": {"003": "zzz"}}), series="000")
 
 

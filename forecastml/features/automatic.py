@@ -1,38 +1,71 @@
-"""Which features suit a panel: a user's choices, and for what is left open what data and seasons suggest."""
+"""Which features suit a panel: the choices of a user, and what data and seasons suggest for what is left open."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from forecastml.data.panel import Panel
+from forecastml.data.calendar import natural_seasons
+from forecastml.data.panel import Panel, ragged_rows
 from forecastml.errors import ConfigError
 from forecastml.features import dates
-from forecastml.features.covariates import Key, Known, KnownChange, KnownSeasonChange, Past, Static, Steps
-from forecastml.features.history_features import Lags, Windows
+from forecastml.features.covariates import Key, Known, KnownChange, KnownNull, KnownSeasonChange, Past, Static, Steps
+from forecastml.features.decomposition import StlFeatures
+from forecastml.features.history_features import (
+    Differences,
+    Ewm,
+    Expanding,
+    Lags,
+    Ratios,
+    SinceNonzero,
+    Slopes,
+    WasNull,
+    Windows,
+)
 from forecastml.features.panel import FeatureSet
 from forecastml.features.slots import SeasonLags, SeasonWindow
+from forecastml.kernels.autocorrelation import partial_autocorrelations, without_season
 from forecastml.protocols import FitContext
 
-#: Lags of a season that are told one by one.
-NEAR = 24
+#: Lags of a season that are told one by one; lags whose partial autocorrelation is looked at, at most.
+NEAR, MOST_LAGS = 24, 192
 
 
 @dataclass(frozen=True)
 class FeatureOptions:
     """A user's choices; None or "auto" where the data are to decide.
 
-    lags: of the target, one (that one alone) or several; windows: sizes; aggregates: of the windows; ids: key columns
-    of the series as categories.
+    lags: of the target, one (that one alone) or several, or "pacf"; windows: sizes, or "pacf" (see `lookback_rule`);
+    aggregates: of the windows; expanding: aggregates of all values so far; ewm: alphas; differences, ratios: pairs of
+    lags (newer, older); slopes: sizes; since_nonzero: rows since the last value that is not 0; stl: "season" or
+    "season_trend"; was_null: whether values were missing, of the target and of known numbers; season_windows: counts of
+    earlier seasons whose same place is aggregated by season_aggregates; ids: key columns of the series as categories.
     """
 
     lags: Any = "auto"
     windows: Any = "auto"
-    aggregates: tuple[str, ...] = ("mean", "min", "max")
+    aggregates: Any = ("mean", "min", "max")
+    expanding: Any = ()
+    ewm: Any = ()
+    differences: Any = ()
+    ratios: Any = ()
+    slopes: Any = ()
+    since_nonzero: bool = False
+    stl: str | None = None
+    was_null: bool = False
+    season_windows: Any = "auto"
+    season_aggregates: Any = ("mean",)
     ids: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("since_nonzero", "was_null", "ids"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; give True or False")
+        if self.stl not in STL:
+            raise ConfigError(f"stl is {self.stl!r}; use season, season_trend or None")
 
     @classmethod
     def split(cls, params: Mapping[str, Any]) -> tuple[FeatureOptions, dict[str, Any]]:
@@ -42,14 +75,53 @@ class FeatureOptions:
         return cls(**given), {name: value for name, value in params.items() if name not in mine}
 
     def sizes(self, name: str) -> tuple[int, ...] | None:
-        """Distinct whole numbers, ascending; None for "auto"."""
+        """Distinct whole numbers, ascending; None for "auto" and "pacf"."""
         value = getattr(self, name)
-        if value in ("auto", None):
+        if value in ("auto", None) or (value == "pacf" and name in ("lags", "windows")):
             return None
-        listed = (value,) if isinstance(value, int) else tuple(value)
-        if not all(isinstance(v, int) and v >= 1 for v in listed):
+        listed = (value,) if isinstance(value, int) else value
+        if isinstance(listed, str) or not all(_counts(v) for v in listed):
             raise ConfigError(f"{name} is {value!r}; give 'auto' or whole numbers of rows, such as [1, 7]")
         return tuple(sorted(set(listed)))
+
+    def words(self, name: str) -> tuple[str, ...]:
+        """Names of aggregates, one or several."""
+        value = getattr(self, name)
+        return (value,) if isinstance(value, str) else tuple(value or ())
+
+    def asked(self) -> list[Any]:
+        """The features of history that no data are needed to choose."""
+        alphas = (self.ewm,) if isinstance(self.ewm, int | float) else tuple(self.ewm or ())
+        if not all(isinstance(alpha, int | float) for alpha in alphas):
+            raise ConfigError(f"ewm is {self.ewm!r}; give numbers between 0 and 1, such as [0.3]")
+        return [
+            Expanding(self.words("expanding")),
+            Ewm(alphas),
+            Differences(self._pairs("differences")),
+            Ratios(self._pairs("ratios")),
+            Slopes(self.sizes("slopes") or ()),
+            *([SinceNonzero()] if self.since_nonzero else []),
+            *([WasNull()] if self.was_null else []),
+        ]
+
+    def _pairs(self, name: str) -> tuple[tuple[int, int], ...]:
+        value = getattr(self, name)
+        right = isinstance(value, Sequence) and not isinstance(value, str)
+        if not right or not all(_is_pair(pair) for pair in value):
+            raise ConfigError(f"{name} is {value!r}; give pairs of two lags, such as [[1, 8]]")
+        return tuple(tuple(pair) for pair in value)
+
+
+#: Components by the name of the option.
+STL = {None: (), "season": ("season",), "season_trend": ("season", "trend")}
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_counts, value)) and value[0] != value[1]
 
 
 def automatic(panel: Panel, context: FitContext, direct: bool, options: FeatureOptions) -> FeatureSet:
@@ -61,28 +133,20 @@ def automatic(panel: Panel, context: FitContext, direct: bool, options: FeatureO
     """
     seasons, horizon = context.seasons, context.horizon
     longest = int(panel.lengths.max(initial=1))
-    season, second = (*seasons, 1, 1)[:2]
-    lags, windows = options.sizes("lags"), options.sizes("windows")
-    if lags is None:
-        near = range(1, min(max(season, 8), NEAR) + 1)
-        around = (season - 1, season, season + 1, 2 * season - 1, 2 * season, second - 1, second, second + 1)
-        lags = sorted({lag for lag in (*near, *(() if direct else around)) if 1 <= lag < max(longest, 2)})
-    if windows is None:
-        windows = sorted({size for size in (4, season, 2 * season, second) if 1 < size < max(longest, 2)})
+    lags, windows = _lookback(panel, seasons, direct, options)
     codes = tuple(panel.categories)
     schema = panel.schema
     numbers = [column for column in schema.known if column not in codes]
-    parts: list[Any] = [Lags(tuple(lags)), Windows(tuple(windows), tuple(options.aggregates))]
+    parts: list[Any] = [Lags(lags), Windows(windows, options.words("aggregates")), *options.asked()]
+    if options.stl is not None:
+        parts += [StlFeatures(m, STL[options.stl]) for m in seasons[:1] if m > 1]
+    parts += _of_seasons(panel, context, direct, options)
     if direct:
-        for m in seasons:
-            count = min(3, (longest - horizon) // m)
-            if count >= 1:
-                parts += [SeasonLags(m, count)]
-            if count >= 2:
-                parts += [SeasonWindow(m, min(8, (longest - horizon) // m))]
         parts.append(Steps())
     parts += dates.automatic(panel, context)
     parts.append(Known(schema.known, tuple(c for c in schema.known if c in codes)))
+    if options.was_null:
+        parts.append(KnownNull(tuple(column for column in numbers if np.isnan(_known(panel, column)).any())))
     for column in numbers:
         if _moves(panel, column):
             parts += [KnownChange(column, 8)]
@@ -96,6 +160,66 @@ def automatic(panel: Panel, context: FitContext, direct: bool, options: FeatureO
             if len(levels) > 1:
                 parts.append(Key(column, levels))
     return FeatureSet(tuple(part for part in parts if part.names))
+
+
+def _lookback(
+    panel: Panel, seasons: tuple[int, ...], direct: bool, options: FeatureOptions
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Lags and sizes of windows."""
+    longest = int(panel.lengths.max(initial=1))
+    season, second = (*seasons, 1, 1)[:2]
+    lags, windows = options.sizes("lags"), options.sizes("windows")
+    if "pacf" in (options.lags, options.windows):
+        last, size = lookback_rule(panel, season)
+        lags = tuple(range(1, last + 1)) if options.lags == "pacf" else lags
+        windows = tuple(v for v in (size,) if v > 1) if options.windows == "pacf" else windows
+    if lags is None:
+        near = range(1, min(max(season, 8), NEAR) + 1)
+        around = (season - 1, season, season + 1, 2 * season - 1, 2 * season, second - 1, second, second + 1)
+        lags = sorted({lag for lag in (*near, *(() if direct else around)) if 1 <= lag < max(longest, 2)})
+    if windows is None:
+        windows = sorted({size for size in (4, season, 2 * season, second) if 1 < size < max(longest, 2)})
+    return tuple(lags), tuple(windows)
+
+
+def lookback_rule(panel: Panel, season: int) -> tuple[int, int]:
+    """The last lag in a row, and the last of all, that has a partial autocorrelation of its own; 0 for none.
+
+    It has one where the median of its size over the series, their season taken out, is above 1.96 / sqrt(most). Lags
+    are looked at up to two of the next coarser unit of the calendar (days: 14, weeks: 8). Where all have one, that is a
+    strong season, and there is no lag in a row.
+    """
+    coarser = 4 if (panel.frequency.unit, panel.frequency.step) == ("day", 7) else 0
+    most = min(2 * (coarser or (*natural_seasons(panel.frequency), max(season, 4))[0]), MOST_LAGS)
+    enough = panel.select(panel.lengths > 2 * most).compact()
+    if not len(enough):
+        return 1, 0
+    values = without_season(enough.target, enough.begin, enough.end, season)
+    partial = np.abs(partial_autocorrelations(values, enough.begin, enough.end, most))
+    partial = partial[~np.isnan(partial).any(axis=1)]
+    found = np.median(partial, axis=0) > 1.96 / np.sqrt(most) if len(partial) else np.zeros(most, dtype=bool)
+    last = int(np.flatnonzero(found)[-1]) + 1 if found.any() else 0
+    return (0 if found.all() else int(np.argmin(found))), last
+
+
+def _of_seasons(panel: Panel, context: FitContext, direct: bool, options: FeatureOptions) -> list[Any]:
+    """Values at the same place of earlier seasons: of direct models, and of recursive ones where asked for."""
+    counts, words = options.sizes("season_windows"), options.words("season_aggregates")
+    room, found = int(panel.lengths.max(initial=1)) - context.horizon, []
+    for m in context.seasons:
+        most = room // m
+        if direct and most >= 1:
+            found.append(SeasonLags(m, min(3, most)))
+        own = counts if counts is not None else (min(8, most),) if direct and most >= 2 else ()
+        found += [SeasonWindow(m, count, words) for count in own]
+    return found
+
+
+def _known(panel: Panel, column: str) -> np.ndarray:
+    rows = ragged_rows(
+        panel.known_begin, panel.known_begin + np.minimum(panel.lengths, panel.known_end - panel.known_begin)
+    )
+    return panel.known[rows, panel.schema.known.index(column)]
 
 
 def _moves(panel: Panel, column: str) -> bool:

@@ -69,6 +69,30 @@ class Known:
 
 
 @dataclass(frozen=True)
+class KnownNull:
+    """Whether known covariates are missing at the point."""
+
+    covariates: tuple[str, ...]
+    kind: ClassVar[str] = "known_null"
+    role: ClassVar[str] = "point"
+    categorical: ClassVar[tuple[str, ...]] = ()
+    nominal: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """price_WASNULL, ..."""
+        return tuple(f"{column}_WASNULL" for column in self.covariates)
+
+    def columns(self, panel: Panel, points: Points) -> list[np.ndarray]:
+        """One per column: 1.0 where it is missing or reaches no further, else 0.0."""
+        found = []
+        for column in self.covariates:
+            values = panel.known[:, panel.schema.known.index(column)]
+            found.append(np.isnan(known_at(panel, values, points, 0)).astype(np.float64))
+        return found
+
+
+@dataclass(frozen=True)
 class KnownChange:
     """A known covariate at the point against its mean over the `size` rows before the point: their difference."""
 

@@ -1,7 +1,8 @@
 """Features of the points of a panel, declared as data; their names follow from the declaration.
 
-A set is a tuple of declarations of three roles (see the modules of this package): "history" tells what was known at
-the origin, "slot" the same place of earlier seasons as far as it was known, and "point" the date and known facts. No
+A set is a tuple of declarations of four roles (see the modules of this package): "history" tells what was known at the
+origin, "slot" the same place of earlier seasons as far as it was known, "decomposition" season and trend as they were
+known, and "point" the date and known facts. No
 feature reads a target after the origin. All features are told as float32, NaN where there is nothing to tell.
 """
 
@@ -16,9 +17,20 @@ import numpy as np
 
 from forecastml.data.calendar import local_days
 from forecastml.data.panel import Panel
-from forecastml.features.covariates import Key, Known, KnownChange, KnownSeasonChange, Past, Static, Steps
+from forecastml.features.covariates import Key, Known, KnownChange, KnownNull, KnownSeasonChange, Past, Static, Steps
 from forecastml.features.dates import POINT_FEATURES, Calendar, Slots
-from forecastml.features.history_features import Lags, Windows
+from forecastml.features.decomposition import StlFeatures
+from forecastml.features.history_features import (
+    Differences,
+    Ewm,
+    Expanding,
+    Lags,
+    Ratios,
+    SinceNonzero,
+    Slopes,
+    WasNull,
+    Windows,
+)
 from forecastml.features.holidays import holiday_codes
 from forecastml.features.points import Points
 from forecastml.features.slots import SeasonLags, SeasonWindow
@@ -113,12 +125,21 @@ KINDS = {
     for feature in (
         Lags,
         Windows,
+        Expanding,
+        Ewm,
+        Differences,
+        Ratios,
+        SinceNonzero,
+        Slopes,
+        WasNull,
         SeasonLags,
         SeasonWindow,
+        StlFeatures,
         Steps,
         *POINT_FEATURES.values(),
         HolidayCode,
         Known,
+        KnownNull,
         KnownChange,
         KnownSeasonChange,
         Past,
@@ -149,7 +170,7 @@ def _before_declarations(values: Mapping[str, Any]) -> FeatureSet:
         Windows(told["windows"]),
         Calendar(told["calendar"]),
         Slots(told["slots"]),
-        HolidayCode(told["holidays"]) if told["holidays"] else None,
+        HolidayCode(told["holidays"]) if told.get("holidays") else None,
         Known(told["known"], coded(told["known"])),
         Past(told["past"], coded(told["past"]), (told["past_lag"],)),
         Static(told["static"], coded(told["static"])),

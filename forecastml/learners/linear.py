@@ -191,7 +191,7 @@ class LinearRegression(Reduction):
         covariates=frozenset({"known", "past", "static"}),
         missing=True,
         weights=True,
-        cost=0.004,
+        cost=0.008,
     )
 
     def fit_table(self, rows: TrainingTable, params: Params, context: FitContext) -> LinearModel:
@@ -319,6 +319,7 @@ class ElasticNet(LinearRegression):
     """Least squares with penalties on squares and absolute values of the coefficients: it leaves columns out."""
 
     name = "elastic_net"
+    capabilities = replace(LinearRegression.capabilities, cost=0.03)
     parameters: ClassVar[Known] = {"scaler": SCALER, "alpha": Number(None, 1e-9), "l1_ratio": Number(0.5, 0.01, 1.0)}
     search_space: ClassVar[Mapping[str, Range]] = {
         "alpha": Range(1e-5, 1.0, 0.1),
@@ -349,7 +350,7 @@ class Logistic(TabularLearner):
     parameters: ClassVar[Known] = {"scaler": SCALER, "C": Number(1.0, 1e-9), "max_iter": Number(300, 1, whole=True)}
     search_space: ClassVar[Mapping[str, Range]] = {"C": Range(1e-3, 1e3, 1.0)}
     capabilities = Capabilities(
-        tasks=frozenset({"classification"}), scope="pooled", missing=True, weights=True, cost=0.004
+        tasks=frozenset({"classification"}), scope="pooled", missing=True, weights=True, cost=0.008
     )
 
     def space(self, facts: Facts) -> Sequence[Params]:

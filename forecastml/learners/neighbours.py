@@ -20,7 +20,7 @@ from forecastml.learners.scaling import Scaling
 from forecastml.protocols import Capabilities, Facts, FitContext, Params
 
 #: Rows that are remembered at most, and values: with many columns a search looks at nearly every row.
-MOST_ROWS, MOST_VALUES = 20_000, 240_000
+MOST_ROWS, MOST_VALUES = 20_000, 120_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ class Neighbours(Reduction):
         covariates=frozenset({"known", "past", "static"}),
         missing=True,
         weights=True,
-        cost=0.01,
+        cost=0.02,
     )
 
     def space(self, facts: Facts) -> Sequence[Params]:
@@ -142,7 +142,7 @@ class Neighbours(Reduction):
         n, width = standing.table.shape
         most = min(n, MOST_ROWS, max(1000, MOST_VALUES // max(width, 1)))
         kept = np.linspace(0, n - 1, most).astype(np.int64)
-        neighbours = min(most, given["neighbours"] or int(np.clip(np.sqrt(most) / 2, 5, 30)))
+        neighbours = min(most, given["neighbours"] or int(np.clip(np.sqrt(most), 5, 30)))
         if not width:
             kept = kept[:: max(1, most // 1000)]
         answer = "shares" if rows.classes else "mean" if context.metric in SQUARED else "median"

@@ -11,18 +11,28 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from forecastml.data.panel import Panel, extent, ragged_rows
 from forecastml.features.history import History
+from forecastml.features.matrix import (
+    Told,
+    bases,
+    decompositions,
+    fill_decompositions,
+    fill_from_history,
+    fill_slots,
+    write,
+)
 from forecastml.features.panel import FeatureSet
 from forecastml.features.points import Points
 from forecastml.features.standing import Standing
 from forecastml.features.target import TargetTransform
-from forecastml.kernels.lags import filled_forward, lagged
+from forecastml.kernels.fingerprints import fingerprints
+from forecastml.kernels.lags import filled_forward
+from forecastml.learners.contributions import contributions
 from forecastml.learners.rows import TableModel, TrainingTable
 from forecastml.learners.state import OK
 
@@ -73,7 +83,7 @@ class ReducedModel:
         parts = [self._ahead(part, horizon) for part in self._chunks(inputs, horizon)]
         return np.concatenate(parts) if parts else np.empty((0, horizon))
 
-    def explain(self, inputs: Panel, horizon: int) -> np.ndarray:
+    def explain(self, inputs: Panel, horizon: int, exact: bool = True) -> np.ndarray:
         """What each feature adds to the point forecasts: float64 (series, horizon, features + 1), the base last.
 
         Sums over the last axis are what `predict` gives. What the table model says in the target's own scale is told
@@ -83,7 +93,7 @@ class ReducedModel:
         parts = []
         for part in self._chunks(inputs, horizon):
             told = np.zeros((len(part), horizon, width))
-            self._ahead(part, horizon, told)
+            self._ahead(part, horizon, told, exact)
             parts.append(told)
         return np.concatenate(parts) if parts else np.empty((0, horizon, width))
 
@@ -92,7 +102,7 @@ class ReducedModel:
         for first in range(0, len(inputs), size):
             yield inputs if size >= len(inputs) else inputs.select(np.arange(first, min(first + size, len(inputs))))
 
-    def _ahead(self, inputs: Panel, horizon: int, told: np.ndarray | None = None) -> np.ndarray:
+    def _ahead(self, inputs: Panel, horizon: int, told: np.ndarray | None = None, exact: bool = True) -> np.ndarray:
         """Point forecasts (series, horizon); told: filled with what each feature adds, if given."""
         n, ahead = len(inputs), _Ahead.of(self, inputs, horizon)
         result = np.empty((n, horizon))
@@ -109,7 +119,8 @@ class ReducedModel:
                     added = result[:, steps] - told[:, steps, -1]
                     small = base + SMALL * np.repeat(ahead.standing.scale, width)
                     slope = (self.transform.backward(small).reshape(n, width) - told[:, steps, -1]) / SMALL
-                    told[:, steps] += _shared_out(self.table.contributions(x).reshape(n, width, -1), added, slope)
+                    parts = contributions(self.table, x, exact).reshape(n, width, -1)
+                    told[:, steps] += _shared_out(parts, added, slope)
         return result
 
 
@@ -130,21 +141,28 @@ def _shared_out(parts: np.ndarray, total: np.ndarray, slope: np.ndarray) -> np.n
 
 @dataclass(frozen=True, eq=False)
 class _Ahead:
-    """A forecast on its way: time first, the history of every series, then room for what lies ahead."""
+    """A forecast on its way: time first, the history of every series, then room for what lies ahead.
+
+    missing: bool like values, where a value of the history was filled in.
+    """
 
     model: ReducedModel
     tail: Panel
     values: np.ndarray
+    missing: np.ndarray
     standing: Standing
     horizon: int
 
     @classmethod
     def of(cls, model: ReducedModel, inputs: Panel, horizon: int) -> _Ahead:
-        tail = _filled(inputs.last(model.lookback), model.transform)
+        raw = inputs.last(model.lookback).compact()
+        tail = _filled(raw, model.transform)
         values = np.full((model.lookback + horizon, len(tail)), np.nan)
         rows, series = _places(tail)
-        values[rows - tail.lengths[series] + model.lookback, series] = tail.target
-        return cls(model, tail, values, model.transform.standing(tail), horizon)
+        place = rows - tail.lengths[series] + model.lookback, series
+        missing = np.zeros(values.shape, dtype=bool)
+        values[place], missing[place] = tail.target, np.isnan(model.transform.forward(raw.target))
+        return cls(model, tail, values, missing, model.transform.standing(tail), horizon)
 
     def rows(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray | None]]:
         """Steps (from 0) that are told at a time, the base of their points, and the features: series-major."""
@@ -152,14 +170,17 @@ class _Ahead:
         every = np.arange(n)
         if model.steps:
             points = self._points(np.repeat(every, self.horizon), np.tile(np.arange(1, self.horizon + 1), n))
-            yield slice(0, self.horizon), *self._told(points, 0, self._fixed(points))
+            parts = decompositions(model.features, self.tail, points)
+            yield slice(0, self.horizon), *self._told(points, 0, self._fixed(points), parts)
             return
         points = self._points(np.tile(every, self.horizon), np.repeat(np.arange(1, self.horizon + 1), n))
-        fixed = self._fixed(replace(points, step=np.ones(len(points), np.int64)))
+        points = replace(points, step=np.ones(len(points), np.int64))
+        fixed, parts = self._fixed(points), decompositions(model.features, self.tail, points)
         for step in range(self.horizon):
             part = slice(step * n, (step + 1) * n)
-            here = Points(every, points.position[part], np.ones(n, np.int64))
-            yield slice(step, step + 1), *self._told(here, step, fixed[part])
+            here = Points(every, points.position[part], points.step[part])
+            now = [[column[part] for column in columns] for columns in parts]
+            yield slice(step, step + 1), *self._told(here, step, fixed[part], now)
 
     def take(self, steps: slice, values: np.ndarray) -> None:
         """What was predicted is known from now on."""
@@ -176,9 +197,11 @@ class _Ahead:
                 x[:, first + k] = column
         return x
 
-    def _told(self, points: Points, done: int, fixed: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def _told(
+        self, points: Points, done: int, fixed: np.ndarray, parts: list[list[np.ndarray]]
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         model, origin = self.model, self.model.lookback + done
-        history = History(self.values[: origin + 1])
+        history = History(self.values[: origin + 1], None, self.missing[: origin + 1])
         row = origin + points.step - 1
 
         def before(back: np.ndarray) -> np.ndarray:
@@ -193,8 +216,9 @@ class _Ahead:
         unit = base, _inverse(self.standing.scale)[points.series]
         for first, feature in model.features.of_role("history"):
             for k, column in enumerate(feature.columns(history.last(feature.depth))):
-                fixed[:, first + k] = _in_units(column[-1][points.series], feature.units[k], *unit)
-        _fill_slots(fixed, model.features, before, points, unit)
+                write(fixed[:, first + k], column[-1][points.series], feature.units[k], unit)
+        fill_slots(fixed, model.features, before, points, unit)
+        fill_decompositions(fixed, model.features, parts, unit)
         return base, fixed
 
 
@@ -210,33 +234,25 @@ def training_table(panel: Panel, model: ReducedModel, most_rows: int) -> Trainin
     newest = position >= raw.lengths[series] - _newest(raw, most_rows)[1]
     use = np.flatnonzero(~np.isnan(target) & (standing.scale[series] > 0) & (weight > 0) & newest)
     rows, step = _told_from(use, position, model.steps, most_rows)
-    history = History(filled.target, position)
     points = Points(series[rows], position[rows], step)
-    anchor, first = rows - step + 1, rows - points.position
-
-    def before(back: np.ndarray) -> np.ndarray:
-        return lagged(filled.target, rows, first, back)
-
-    levels = [level[anchor] for level in model.transform.levels(history, max(model.steps, 1))]
-    base = model.transform.base(levels, before, points, standing)
+    base = bases(model.transform, filled, points, standing, max(model.steps, 1))
+    inverse = _inverse(standing.scale)
+    y = (target[rows] - base) * inverse[points.series]
     there = np.flatnonzero(~np.isnan(base))
-    if len(there) < len(rows):
-        rows, step, base, anchor, first = rows[there], step[there], base[there], anchor[there], first[there]
-        points = Points(series[rows], position[rows], step)
-    unit = base, _inverse(standing.scale)[points.series]
-    x = np.full((len(rows), len(model.features.names)), np.nan, dtype=np.float32)
-    for begin, feature in model.features.of_role("history"):
-        for k, column in enumerate(feature.columns(history)):
-            x[:, begin + k] = _in_units(column[anchor], feature.units[k], *unit)
+    order = _Order.of(points.series[there], y[there], None if raw.weight is None else weight[rows[there]])
+    chosen = there[order.rows]
+    rows, base, y = rows[chosen], base[chosen], y[chosen]
+    points = Points(points.series[chosen], points.position[chosen], step[chosen])
+    x = np.empty((len(rows), len(model.features.names)), dtype=np.float32)
+    told = Told(base, inverse[points.series], np.isnan(target))
+    fill_from_history(x, model.features, filled, points, told)
     for begin, feature in model.features.of_role("point"):
         for k, column in enumerate(feature.columns(raw, points)):
             x[:, begin + k] = column
-    _fill_slots(x, model.features, before, points, unit)
-    y = (target[rows] - base) * unit[1]
-    order = _canonical_order(points.series, np.column_stack([x, y, weight[rows]]))
-    weighted = None if raw.weight is None else weight[rows][order]
+    order.settle(x)
+    weighted = None if raw.weight is None else weight[rows]
     columns = (model.features.categorical_columns, model.features.nominal_columns)
-    return TrainingTable(x[order], y[order], weighted, model.features.names, *columns)
+    return TrainingTable(x, y, weighted, model.features.names, *columns)
 
 
 def _told_from(use: np.ndarray, position: np.ndarray, steps: int, most_rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -256,32 +272,43 @@ def _told_from(use: np.ndarray, position: np.ndarray, steps: int, most_rows: int
 STRIDE = 7919
 
 
-def _fill_slots(
-    x: np.ndarray, features: FeatureSet, before: Any, points: Points, unit: tuple[np.ndarray, np.ndarray]
-) -> None:
-    for first, feature in features.of_role("slot"):
-        for k, column in enumerate(feature.columns(before, points)):
-            x[:, first + k] = _in_units(column, feature.units[k], *unit)
-
-
-def _in_units(values: np.ndarray, unit: str, base: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    if unit == "level":
-        return (values - base) * inverse
-    return values * inverse if unit == "spread" else values
-
-
 def _places(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
     """Row in its series, and series, of every value of a compact panel: int64 (values,) each."""
     series = np.repeat(np.arange(len(panel)), panel.lengths)
     return np.arange(len(series)) - panel.begin[series], series
 
 
-def _canonical_order(series: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Rows ordered by the content of their series, so that neither the order nor names of series matter."""
-    bounds = np.flatnonzero(np.diff(series, prepend=-1, append=-1))
-    digests = [hashlib.blake2b(table[a:b].tobytes(), digest_size=16).digest() for a, b in pairwise(bounds)]
-    order = np.array(sorted(range(len(digests)), key=digests.__getitem__), dtype=np.int64)
-    return ragged_rows(bounds[:-1][order], bounds[1:][order])
+@dataclass(frozen=True, eq=False)
+class _Order:
+    """Rows ordered by the content of their series, so that neither the order nor names of series matter.
+
+    rows: int64 (rows,); ties: where series of equal targets stand after that: first row, rows of a series, series.
+    """
+
+    rows: np.ndarray
+    ties: tuple[tuple[int, int, int], ...]
+
+    @classmethod
+    def of(cls, series: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> _Order:
+        """By the targets and weights; the rows of a series stand together."""
+        bounds = np.flatnonzero(np.diff(series, prepend=-1, append=-1))
+        sizes = np.diff(bounds)
+        marks = fingerprints([y] if weight is None else [y, weight], bounds)
+        order = np.lexsort((*marks.T, sizes))
+        same = (marks[order[1:]] == marks[order[:-1]]).all(axis=1) & (sizes[order[1:]] == sizes[order[:-1]])
+        first = np.cumsum(sizes[order]) - sizes[order]
+        ties, heads = [], np.flatnonzero(np.append(True, ~same))
+        for head, after in zip(heads, np.append(heads[1:], len(order)), strict=True):
+            if after - head > 1:
+                ties.append((int(first[head]), int(sizes[order[head]]), int(after - head)))
+        return cls(ragged_rows(bounds[:-1][order], bounds[1:][order]), tuple(ties))
+
+    def settle(self, x: np.ndarray) -> None:
+        """Series of equal targets by their features."""
+        for first, size, count in self.ties:
+            parts = x[first : first + size * count].reshape(count, size, -1)
+            digests = [hashlib.blake2b(part, digest_size=16).digest() for part in parts]
+            parts[:] = parts[sorted(range(count), key=digests.__getitem__)]
 
 
 def _newest(panel: Panel, most: int) -> tuple[Panel, int]:

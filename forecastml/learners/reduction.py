@@ -64,13 +64,14 @@ class ReducedForecaster:
             values[part] = np.where([name == "mean" for name in outputs], mean[:, :, None], np.nan)
         return Prediction(values.reshape(-1, len(outputs)), outputs)
 
-    def explain(self, inputs: Panel, horizon: int) -> Explanation:
-        """What each feature adds to the base of the target transform and of the table learner."""
+    def explain(self, inputs: Panel, horizon: int, exact: bool = True) -> Explanation:
+        """What each feature adds to the base of the target transform and of the table learner; exact: see
+        `learners.contributions`."""
         parts = []
         for index, part in self._served(inputs):
             model = self.models[index]
             terms = (*feature_terms(model.features, inputs.schema), BASE)
-            values = model.explain(inputs.select(part), horizon)
+            values = model.explain(inputs.select(part), horizon, exact)
             parts.append((Explanation(tuple(term.name for term in terms), values, terms), part))
         return merged(parts, len(inputs))
 

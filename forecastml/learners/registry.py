@@ -106,7 +106,7 @@ def named(text: str) -> Candidate:
     name, inside = found.groups()
     get_learner(name)
     params = {}
-    for part in re.split(r",(?![^\[(]*[\])])", inside or ""):
+    for part in _parts(inside or ""):
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if part.strip() and not (key and equals and value):
             raise ConfigError(f"learner {text!r}: {part.strip()!r} cannot be read; write parameter=value")
@@ -124,10 +124,22 @@ def checked(candidate: Candidate) -> Candidate:
     return candidate
 
 
+def _parts(text: str) -> list[str]:
+    """What stands between the commas that are in no brackets."""
+    found, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[(") - (letter in "])")
+        if letter == "," and depth <= 0:
+            found.append("")
+        else:
+            found[-1] += letter
+    return found
+
+
 def _value(text: str) -> Any:
     """A number, a list, a truth value or None as Python writes them; any other text as it is, in lists too."""
     if text.startswith("[") and text.endswith("]"):
-        return [_value(part.strip()) for part in text[1:-1].split(",") if part.strip()]
+        return [_value(part.strip()) for part in _parts(text[1:-1]) if part.strip()]
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

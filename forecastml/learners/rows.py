@@ -11,6 +11,7 @@ import numpy as np
 from forecastml.attribution import BASE, Explanation, Term, add_shares, covariate
 from forecastml.data.schema import Schema
 from forecastml.data.table import Table
+from forecastml.learners.contributions import contributions
 from forecastml.learners.shuffled import Shuffled, revealed
 from forecastml.learners.state import OK, equal_states
 from forecastml.protocols import Capabilities, Facts, FitContext, Params, Prediction
@@ -72,7 +73,7 @@ class RowPredictor:
             values[rows] = model.predict(x[rows]).reshape(len(rows), len(outputs))
         return Prediction(values, outputs)
 
-    def explain(self, inputs: Table, horizon: int, chosen: np.ndarray | None = None) -> Explanation:
+    def explain(self, inputs: Table, horizon: int, exact: bool = True, chosen: np.ndarray | None = None) -> Explanation:
         """What each column adds to the answer of every row; horizon is 1.
 
         chosen: the class of each row, int64 (rows,), whose probability is told; it is told by revealing one column
@@ -82,8 +83,10 @@ class RowPredictor:
         values = np.full((len(inputs), 1, len(terms)), np.nan)
         x = inputs.x.astype(np.float32)
         for model, rows in self._served(inputs):
-            told = model.contributions(x[rows]) if chosen is None else revealed(model, x[rows], chosen[rows])
-            values[rows, 0] = told
+            if chosen is None:
+                values[rows, 0] = contributions(model, x[rows], exact)
+            else:
+                values[rows, 0] = revealed(model, x[rows], chosen[rows])
         return Explanation(tuple(term.name for term in terms), values, terms)
 
     def terms(self, schema: Schema) -> tuple[Term, ...]:
