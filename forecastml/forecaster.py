@@ -172,8 +172,7 @@ class Forecaster(FittedModel):
         from forecastml.plot import plot_forecast
 
         made = self.forecast(series=series) if forecast is None else forecast
-        past = self.panel if history is None else history
-        return plot_forecast(past, made, self.panel.schema, series, limit, actual)
+        return plot_forecast(self.panel if history is None else history, made, self.panel.schema, series, limit, actual)
 
     def append(self, context: Any, overlap: bool = False) -> Forecaster:
         """The model with its origin moved over newer rows; parameters, weights and intervals stay.
@@ -362,8 +361,7 @@ def asked(
 
 
 def blocks(model: Forecaster, panel: Panel, steps: int) -> Iterator[tuple[Forecaster, Panel, np.ndarray]]:
-    """Point forecasts (series, steps) in blocks of the trained horizon, each after the model and the panel that it is
-    made from."""
+    """Point forecasts (series, steps) in blocks of the trained horizon, each with its model and panel."""
     while True:
         values = model._combined(panel, min(model.task.gap + model.task.horizon, steps))
         yield model, panel, values
