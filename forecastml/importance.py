@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 WAYS = ("gain", "contribution", "permutation")
 #: A feature is shuffled so often, each time in another way.
 REPEATS = 3
-#: Origins in the kept history that are looked at, a horizon apart.
-ORIGINS = 3
+#: Origins in the kept history that are looked at, a fraction of the horizon apart: dates differ between them then.
+ORIGINS = 4
 #: Least probability that a logarithm is taken of.
 LEAST = 1e-15
 
@@ -106,7 +106,8 @@ def shuffled_loss(model: FittedModel, by: str, data: Any, seed: int) -> dict[str
     training end with the target, forecast from the training end; members that have no features stay as they are, which
     makes them part of what is measured. Without it the newest horizons of the history that the model keeps are
     forecast, by the members that have features and read history alone, as others cannot go back behind the training
-    end; these members saw the values in training. Rows: the loss is the mean absolute error, or the logarithmic loss;
+    end; these members saw the values in training. What is the same in all rows that a learner predicts together, as the
+    date in a step of a recursive one from a single origin, cannot be shuffled and counts 0. Rows: the loss is the mean absolute error, or the logarithmic loss;
     data is needed.
     """
     judged = _of_series(model, data) if isinstance(model, Forecaster) else _of_rows(model, data)
@@ -188,8 +189,8 @@ def _of_series(model: Forecaster, data: Any) -> _JudgedSeries:
         steps = min(horizon, max(int((whole.lengths - first).max()) - gap, 1))
         return _judged(model, whole, first, steps)
     parts = []
-    for back in range(1, ORIGINS + 1):
-        first = model.panel.lengths - gap - back * horizon
+    for back in range(ORIGINS):
+        first = model.panel.lengths - gap - horizon - back * (horizon // ORIGINS + 1)
         there = np.flatnonzero(first > max(horizon, model.panel.lengths.max(initial=0) // 2))
         if len(there):
             parts.append((there, first[there]))

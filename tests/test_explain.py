@@ -175,6 +175,14 @@ def test_importance_of_series_finds_the_price_and_not_the_noise(model, tables, k
         assert set(engineered["feature"]) == set(model.engineered_names)
 
 
+def test_dates_matter_to_recursive_learners_too(tables):
+    task = fm.Forecasting(horizon=7, series="store", known="price")
+    history = tables[0].assign(y=lambda t: 10.0 * t["ds"].dt.day_of_week)
+    config = _config(("light_gbm(steps=recursive, rounds=30, lags=[1], windows=[], transform=mean)",))
+    shares = fm.fit(history, task, config).importance("permutation").set_index("feature")["share"]
+    assert shares["ds"] > 0.1
+
+
 def test_permutation_importance_on_rows_that_came(model, tables):
     future = tables[1]
     came = model.forecast(future)[[*KEYS, "mean"]].rename(columns={"mean": "y"})
