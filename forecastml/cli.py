@@ -1,4 +1,4 @@
-"""The command line: `forecastml demo | check | train | forecast | backtest | leaderboard`.
+"""The command line: `forecastml demo | check | train | forecast | backtest | leaderboard | explain`.
 
 Exit codes: 0 all well, 1 the run failed, 64 wrong usage or bad input, 130 interrupted. The package itself is imported
 inside the commands, so that help comes at once.
@@ -20,7 +20,7 @@ from typing import Annotated, Any, NoReturn, ParamSpec
 import typer
 
 from forecastml.cli_options import COLUMNS, EFFORT, JUDGED, numbers, with_task
-from forecastml.cli_output import print_findings, print_guardrails, print_table
+from forecastml.cli_output import print_contributions, print_findings, print_guardrails, print_table
 from forecastml.errors import ConfigError, DeadlineExceeded, ForecastMLError, ForecastWarning, LearnerError
 from forecastml.progress import listening
 
@@ -226,8 +226,7 @@ def forecast(
             future=future,
             horizon=horizon,
             quantiles=None if quantiles is None else numbers(quantiles, "--quantiles", float),
-            # A key is one record of CSV, so that a text with a comma can be quoted.
-            series=[tuple(next(csv.reader([key], skipinitialspace=True))) for key in only] or None,
+            series=_keys(only),
             missing_future=missing_future,
         )
     write_table(frame, out)
@@ -247,6 +246,57 @@ def leaderboard(
     import forecastml as fm
 
     print_table(fm.load(model).leaderboard(metric=metric))
+
+
+@app.command()
+@guarded
+def explain(
+    model: Model,
+    by: Annotated[str, typer.Option(help="raw (columns), engineered (features) or component (level, ...).")] = "raw",
+    future: Annotated[
+        Path | None, typer.Option(exists=True, help="Known covariates of the steps to forecast; rows, where none are.")
+    ] = None,
+    missing_future: Annotated[
+        str | None, typer.Option(help="Known covariates that are missing: nan, carry, forecast or error [as trained].")
+    ] = None,
+    horizon: Annotated[int | None, typer.Option(min=1, help="Steps to forecast [as trained].")] = None,
+    only: Annotated[list[str], typer.Option(metavar="KEY", help="Explain this series alone; may be repeated.")] = [],  # noqa: B006
+    importance: Annotated[
+        str | None, typer.Option(help="gain, contribution or permutation [gain where there are gains].")
+    ] = None,
+    actual: Annotated[
+        Path | None, typer.Option(exists=True, help="Rows that came true, to measure permutation importance on.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV or Parquet file to write all contributions to.")] = None,
+) -> None:
+    """Show what the forecasts of the model in folder MODEL are the sum of, and how much each feature matters."""
+    import forecastml as fm
+    from forecastml.data.frames import write_table
+    from forecastml.importance import best_way
+
+    if out is not None and out.suffix not in (".csv", ".parquet"):
+        raise ConfigError(f"--out {out} must end in .csv or .parquet")
+    trained = fm.load(model)
+    kind = importance or best_way(trained)
+    if actual is not None and kind != "permutation":
+        raise ConfigError("--actual is for --importance permutation alone; leave it out")
+    series = isinstance(trained, fm.Forecaster)
+    with _notes():
+        frame = trained.explain(future, _keys(only), horizon, by=by, missing_future=missing_future)
+        # Rows to predict may hold the target; future rows of series do not.
+        shuffled = kind == "permutation" and (series or actual is not None)
+        worth = trained.importance(kind, by, actual if shuffled else future)
+    print_contributions(frame)
+    print(f"\nimportance by {kind}:")
+    print_table(worth)
+    if out is not None:
+        write_table(frame, out)
+        print(f"{len(frame)} rows written to {out}")
+
+
+def _keys(only: list[str]) -> list[tuple[str, ...]] | None:
+    """Keys of series; each is one record of CSV, so that a text with a comma can be quoted."""
+    return [tuple(next(csv.reader([key], skipinitialspace=True))) for key in only] or None
 
 
 @contextlib.contextmanager

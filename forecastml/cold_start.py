@@ -98,7 +98,7 @@ def _adopted(model: Model, history: Panel) -> Model:
     )
     few = "; ".join(history.label(i) for i in range(min(3, len(history)))) + ("; ..." if len(history) > 3 else "")
     text = f"{len(history)} series were not in the training data ({few}); their forecasts come from {names}"
-    warnings.warn(text, ForecastWarning, stacklevel=4)
+    warnings.warn(text, ForecastWarning, stacklevel=5)
     found = {
         name: value for name, value in scales(history, history, (*model.seasons, 1)[0]).items() if name in model.scales
     }

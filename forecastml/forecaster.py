@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,10 @@ import numpy as np
 from forecastml.cold_start import with_strangers
 from forecastml.data.extension import extend, extend_by_values, newer
 from forecastml.data.panel import Panel, panel_state, restored_panel
-from forecastml.data.wall_clock import points_ahead
+from forecastml.data.wall_clock import ordinals_ahead, points_ahead
 from forecastml.errors import ForecastWarning
 from forecastml.future_covariates import at_origin, known_ahead, lacking_in
-from forecastml.inputs import checked_horizon, newer_rows, positions, with_future
+from forecastml.inputs import checked_horizon, newer_rows, positions, tell_beyond, with_future
 from forecastml.model import (
     FittedModel,
     Member,
@@ -87,24 +87,11 @@ class Forecaster(FittedModel):
         """
         from forecastml.data.frames import forecast_frame
 
-        task = self.task if missing_future is None else replace(self.task, missing_future=missing_future)
-        every, context, future = with_strangers(self, context, future)
-        model = every if series is None else every._chosen(positions(every.panel, series))
-        if context is not None:
-            model = model._appended(context, every.panel)
         levels = self.task.quantiles if quantiles is None else checked_levels(quantiles)
-        panel, covered = with_future(task, future, every.panel, model.panel, self.skipped)
-        horizon = checked_horizon(horizon if horizon is not None else covered or task.horizon)
-        # Where clocks change within the horizon, the wall clock has one step more or less than time that passes.
-        gap, points = task.gap, points_ahead(panel, horizon, task.gap)
-        steps = int(points.max(initial=1))
-        self._tell_beyond(min(horizon, steps))
-        if model._uses_known():
-            panel = known_ahead(panel, gap + points, task.missing_future, self.seasons)
-        values = grid_values(model, panel, steps, levels)
-        ordinals = panel.last_ordinal[:, None] + (1 + gap + np.arange(steps)) * panel.frequency.step
-        values, outputs = values.reshape(-1, values.shape[2]), ("mean", *map(str, levels))
-        return forecast_frame(panel, ordinals.ravel(), values, outputs, horizon)
+        model, panel, steps, horizon = asked(self, future, context, horizon, series, missing_future)
+        values = grid_values(model, panel, steps, levels).reshape(-1, 1 + len(levels))
+        ordinals, outputs = ordinals_ahead(panel, steps, self.task.gap), ("mean", *map(str, levels))
+        return forecast_frame(panel, ordinals, values, outputs, horizon)
 
     def roll(
         self,
@@ -127,7 +114,7 @@ class Forecaster(FittedModel):
         """
         levels = self.task.quantiles if quantiles is None else checked_levels(quantiles)
         steps = checked_horizon(self.task.horizon if horizon is None else horizon)
-        self._tell_beyond(steps)
+        tell_beyond(self.task, steps, 3)
         return self._rolled(rows, step, steps, levels, (folds, overlap)).frame()
 
     def score(
@@ -185,8 +172,7 @@ class Forecaster(FittedModel):
         from forecastml.plot import plot_forecast
 
         made = self.forecast(series=series) if forecast is None else forecast
-        past = self.panel if history is None else history
-        return plot_forecast(past, made, self.panel.schema, series, limit, actual)
+        return plot_forecast(self.panel if history is None else history, made, self.panel.schema, series, limit, actual)
 
     def append(self, context: Any, overlap: bool = False) -> Forecaster:
         """The model with its origin moved over newer rows; parameters, weights and intervals stay.
@@ -237,9 +223,8 @@ class Forecaster(FittedModel):
         arrays, values = panel_state(self.panel)
         arrays |= {name: getattr(self, name) for name in ("lower", "judged", "cold")}
         pool = self.conformal.pool
-        arrays |= {"scale": self.conformal.scale, "residuals": self.conformal.residuals}
-        arrays |= {"pool.profile": pool.profile, "pool.table": pool.table}
-        arrays |= {f"scales.{name}": scale for name, scale in self.scales.items()}
+        arrays |= {"scale": self.conformal.scale, "residuals": self.conformal.residuals, "pool.table": pool.table}
+        arrays |= {"pool.profile": pool.profile, **{f"scales.{name}": scale for name, scale in self.scales.items()}}
         skipped = self.skipped.tolist()
         return arrays, {**values, "seasons": list(self.seasons), "ratio": pool.ratio, "skipped": skipped}
 
@@ -309,11 +294,6 @@ class Forecaster(FittedModel):
     def _uses_known(self) -> bool:
         return any("known" in member.capabilities.covariates for member in self.members)
 
-    def _tell_beyond(self, horizon: int) -> None:
-        if horizon > self.task.horizon:
-            text = f"steps {self.task.horizon + 1} to {horizon} lie beyond the trained horizon: forecast in blocks"
-            warnings.warn(f"{text}, with the last step's intervals, widened", ForecastWarning, stacklevel=3)
-
     def _rolled(
         self, rows: Any, step: int, steps: int, levels: Sequence[float], part: tuple[int | None, bool]
     ) -> Rolled:
@@ -333,20 +313,6 @@ class Forecaster(FittedModel):
             parts.append(grid_values(model, ahead, steps, levels)[origins.compared(k)])
         return origins.rolled(parts, ("mean", *map(str, levels)), self.scales)
 
-    def _means(self, panel: Panel, steps: int) -> np.ndarray:
-        """Point forecasts (series, steps), in blocks of the trained horizon."""
-        block = self.task.gap + self.task.horizon
-        model, parts, done = self, [], 0
-        while True:
-            size = min(block, steps - done)
-            values = model._combined(panel, size)
-            parts.append(values)
-            done += size
-            if done >= steps:
-                return np.concatenate(parts, axis=1)
-            panel = extend_by_values(panel, values)
-            model = model._moved(panel)
-
     def _combined(self, panel: Panel, steps: int) -> np.ndarray:
         last_resort = self.fallback.predict(panel, steps, ("mean",)).mean.reshape(len(panel), steps)
         last_resort = np.where(np.isnan(last_resort), self.cold[:, None], last_resort)
@@ -359,8 +325,8 @@ class Forecaster(FittedModel):
         panel = self.panel
         ends = np.full(panel.n_groups, np.iinfo(np.int64).min)
         np.maximum.at(ends, panel.group, panel.last_ordinal)
-        until = {"until": cutoff_texts(panel, ends)}
-        return Groups(panel.group_columns, panel.group_keys, panel.group, self._service(), until)
+        told = {"until": cutoff_texts(panel, ends)}
+        return Groups(panel.group_columns, panel.group_keys, panel.group, self._service(), told)
 
 
 def _check_stackable(models: Sequence[Forecaster]) -> None:
@@ -374,9 +340,42 @@ def _check_stackable(models: Sequence[Forecaster]) -> None:
     check_distinct("series", [tuple(key) for model in models for key in model.panel.keys])
 
 
+def asked(
+    model: Forecaster, future: Any, context: Any, horizon: int | None, series: Any, missing_future: str | None = None
+) -> tuple[Forecaster, Panel, int, int]:
+    """The model of these series at its origin, all that is known ahead, grid points after the gap, steps shown."""
+    task = model.task if missing_future is None else replace(model.task, missing_future=missing_future)
+    every, context, future = with_strangers(model, context, future)
+    model = every if series is None else every._chosen(positions(every.panel, series))
+    if context is not None:
+        model = model._appended(context, every.panel)
+    panel, covered = with_future(task, future, every.panel, model.panel, model.skipped)
+    horizon = checked_horizon(horizon if horizon is not None else covered or task.horizon)
+    # Where clocks change within the horizon, the wall clock has one step more or less than time that passes.
+    gap, points = task.gap, points_ahead(panel, horizon, task.gap)
+    steps = int(points.max(initial=1))
+    tell_beyond(task, min(horizon, steps), 4)
+    if model._uses_known():
+        panel = known_ahead(panel, gap + points, task.missing_future, model.seasons)
+    return model, panel, steps, horizon
+
+
+def blocks(model: Forecaster, panel: Panel, steps: int) -> Iterator[tuple[Forecaster, Panel, np.ndarray]]:
+    """Point forecasts (series, steps) in blocks of the trained horizon, each with its model and panel."""
+    while True:
+        values = model._combined(panel, min(model.task.gap + model.task.horizon, steps))
+        yield model, panel, values
+        steps -= values.shape[1]
+        if steps <= 0:
+            return
+        panel = extend_by_values(panel, values)
+        model = model._moved(panel)
+
+
 def grid_values(model: Forecaster, panel: Panel, steps: int, levels: Sequence[float]) -> np.ndarray:
     """Finished forecasts of the grid points after the gap: float64 (series, steps, 1 + levels)."""
-    mean = model._means(panel, model.task.gap + steps)[:, model.task.gap :]
+    parts = [values for _, _, values in blocks(model, panel, model.task.gap + steps)]
+    mean = np.concatenate(parts, axis=1)[:, model.task.gap :]
     values = np.concatenate([mean[:, :, None], model.conformal.quantiles(mean, levels)], axis=2)
     values = np.maximum(values, model.lower[:, None, None])
     return np.rint(values) if model.task.integer else values

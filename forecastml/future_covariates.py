@@ -149,7 +149,7 @@ def known_ahead(panel: Panel, points: np.ndarray, policy: str, seasons: Sequence
     """
     panel, lacking = completed(panel, points, policy, seasons)
     if lacking:
-        warnings.warn(lacking, ForecastWarning, stacklevel=3)
+        warnings.warn(lacking, ForecastWarning, stacklevel=4)
     return reaching(panel, int(points.max(initial=1)))
 
 

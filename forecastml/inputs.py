@@ -106,6 +106,13 @@ def checked_horizon(horizon: Any) -> int:
     return int(horizon)
 
 
+def tell_beyond(task: Forecasting, horizon: int, level: int) -> None:
+    """Warn of steps beyond the trained horizon; level: of the caller whose line is told."""
+    if horizon > task.horizon:
+        text = f"steps {task.horizon + 1} to {horizon} lie beyond the trained horizon: forecast in blocks"
+        warnings.warn(f"{text}, with the last step's intervals, widened", ForecastWarning, stacklevel=level)
+
+
 def _unknown(panel: Panel, key: Sequence[str]) -> str:
     labels = {" ".join(other): i for i, other in enumerate(panel.keys)}
     near = difflib.get_close_matches(" ".join(key), labels, n=1, cutoff=0.5)

@@ -111,6 +111,58 @@ class FittedModel:
         """The forecast of an item of which nothing is known."""
         return float("nan")
 
+    def explain(
+        self,
+        future: Any = None,
+        series: Any = None,
+        horizon: int | None = None,
+        context: Any = None,
+        by: str = "raw",
+        missing_future: str | None = None,
+    ) -> pd.DataFrame:
+        """What the forecasts are the sum of, a row per contribution; of a model of rows, what its predictions are.
+
+        future, series, horizon, context, missing_future: as for `forecast`; for a model of rows `future` is the table
+        to predict. by: "raw", the columns of the data; "engineered", the features and components of the learners;
+        "component", kinds of them (level, trend, season, covariates, ...).
+        Returns the series columns and the time column (for rows "row", and "class", the one predicted), "member",
+        "feature" and "contribution" in units of the target, or of the probability of the class. Contributions are
+        times the member's weight, those that are 0 are left out, and their sum is the mean (the probability). What no
+        member could do is "fallback", what bounds and rounding change is "model". What trees say are Shapley's values
+        for models of 2,000 forecasts (series times horizon; rows) at most, beyond it the ways through the trees. Raises
+        as `forecast` or `predict`.
+        """
+        from forecastml.explanation import explained
+
+        return explained(self, future, (context, horizon, series, missing_future), by)
+
+    def importance(self, kind: str = "gain", by: str = "raw", data: Any = None, seed: int = 0) -> pd.DataFrame:
+        """How much each feature matters: "feature", "importance" and "share" of the whole, most important first.
+
+        kind: "gain", what members made of it in training; "contribution", the mean size of its contributions;
+        "permutation", by how much the loss grows when it is shuffled. by: as for `explain`. data: future rows, with the
+        target for "permutation" (for a model of rows, rows); None: what the model keeps (see `importance.shuffled_loss`
+        for what that is). seed: of the shuffling.
+        """
+        from forecastml.importance import importance
+
+        return importance(self, kind, by, data, seed)
+
+    def featurization(self) -> pd.DataFrame:
+        """What became of each column of the data: column, role, type, dropped, reason, features (how many engineered
+        ones), transformations."""
+        from forecastml.data.frames import to_frame
+        from forecastml.featurization import column_summaries
+
+        return to_frame(column_summaries(self))
+
+    @property
+    def engineered_names(self) -> tuple[str, ...]:
+        """The engineered features of all members."""
+        from forecastml.featurization import engineered_terms
+
+        return tuple(dict.fromkeys(term.name for term in engineered_terms(self)))
+
     def save(self, path: str | Path) -> Path:
         """Write the model as a folder (JSON and arrays, no pickle); replaces an older model at the same place."""
         from forecastml.storage import save
@@ -149,7 +201,7 @@ class FittedModel:
             part = inputs if len(items) == count else inputs.select(items)
             found, reason = predict_guarded(member.fitted, part, steps, outputs)
             if reason:
-                warnings.warn(f"{member.candidate.name} is left out: {reason}", ForecastWarning, stacklevel=6)
+                warnings.warn(f"{member.candidate.name} is left out: {reason}", ForecastWarning, stacklevel=7)
             values[m, items] = found.reshape(len(items), -1)
         values = values.reshape(len(self.members), count * steps, len(outputs))
         return combine(values, np.repeat(self.weights[inputs.group].T, steps, axis=1), last_resort)

@@ -21,6 +21,7 @@ LAYERS = {
     "forecastml.budget": 0,
     "forecastml.data": 1,
     "forecastml.protocols": 2,
+    "forecastml.attribution": 2,
     "forecastml.kernels": 2,
     "forecastml.formulas": 2,
     "forecastml.metrics": 2,
@@ -44,6 +45,9 @@ LAYERS = {
     "forecastml.challenge": 5,
     "forecastml.cold_start": 5,
     "forecastml.predictor": 5,
+    "forecastml.explanation": 5,
+    "forecastml.importance": 5,
+    "forecastml.featurization": 5,
     "forecastml.config": 6,
     "forecastml.problem": 6,
     "forecastml.calibration": 6,
@@ -96,8 +100,14 @@ GUARDS = {
 }
 UNWANTED = {"util", "utils", "common", "helper", "helpers", "manager", "managers", "misc"}
 #: `model.save(path)` is a short way to write `storage.save(model, path)`, imported when called: no arrow of the design.
-#: So is `model.plot()` for `plot_forecast`.
-SHORT_WAYS = {("forecastml.model", "forecastml.storage"), ("forecastml.forecaster", "forecastml.plot")}
+#: So are `model.explain()` and its like, and `model.plot()` for `plot_forecast`.
+SHORT_WAYS = {
+    ("forecastml.model", "forecastml.storage"),
+    ("forecastml.model", "forecastml.explanation"),
+    ("forecastml.model", "forecastml.importance"),
+    ("forecastml.model", "forecastml.featurization"),
+    ("forecastml.forecaster", "forecastml.plot"),
+}
 #: Functions whose signature is a list of options, exempt from the limit on parameters.
 OPTION_LISTS = {
     "forecastml.cli": None,

@@ -38,13 +38,13 @@ def read_table(source: Any, columns: RowColumns, like: Table | None = None) -> R
     return Reading(table, tuple(findings), np.empty((0, len(columns.group)), dtype=object))
 
 
-def read_rows(source: Any, columns: RowColumns, like: Table) -> Table:
+def read_rows(source: Any, columns: RowColumns, like: Table, judged: bool = False) -> Table:
     """Read rows to predict, in their order; like: the table that the model learned from.
 
-    The target may be absent (NaN then). Raises `DataError` for columns that are missing or not numeric, and for groups
-    that `like` does not have.
+    The target is not looked at (NaN then), unless judged: it has to be there then. Raises `DataError` for columns that
+    are missing or not numeric, and for groups that `like` does not have.
     """
-    table, _ = _read(source, columns, like, required=False)
+    table, _ = _read(source, columns, like, required=judged)
     place = {tuple(key): i for i, key in enumerate(like.group_keys)}
     strangers = [key for key in table.group_keys if tuple(key) not in place]
     if strangers:

@@ -174,6 +174,11 @@ def points_ahead(panel: Panel, horizon: int, gap: int = 0) -> np.ndarray:
         points += short
 
 
+def ordinals_ahead(panel: Panel, steps: int, gap: int = 0) -> np.ndarray:
+    """Ordinals of so many grid points of each series after the gap: int64 (series * steps,), series-major."""
+    return (panel.last_ordinal[:, None] + (1 + gap + np.arange(steps)) * panel.frequency.step).ravel()
+
+
 def wall_clock_steps(panel: Panel, horizon: int, gap: int = 0) -> int:
     """The most `points_ahead` that any series needs."""
     return int(points_ahead(panel, horizon, gap).max(initial=1))

@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 
 from forecastml.data.panel import Panel
+from forecastml.data.schema import Schema
 from forecastml.errors import ConfigError
-from forecastml.kernels.arima import followed, projected, variances
+from forecastml.kernels.arima import Process, followed, projected, variances
 from forecastml.learners import pmdarima_engine
 from forecastml.learners.arima_columns import ArimaSettings
 from forecastml.learners.arima_regression import by_series, fit_chunk, process, remembered, state
 from forecastml.learners.chunks import Chunk
+from forecastml.learners.components import Components
 from forecastml.learners.pmdarima_engine import ArimaForecaster
-from forecastml.learners.regressors import KnownColumns, divided, grid_positions
+from forecastml.learners.regressors import ARIMA, KnownColumns, divided, grid_positions
 from forecastml.learners.stand_in import normal_quantiles
 from forecastml.learners.vectorised import Memory, Settings, VectorisedForecaster, VectorisedLearner
 from forecastml.protocols import Capabilities, Facts, FitContext, Params
@@ -106,10 +108,16 @@ class AutoArima(VectorisedLearner):
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """The expected values, and normal quantiles around them."""
         model = process(memory, settings)
-        mean = projected(model, by_series(memory["state"]), by_series(memory["tail"]), steps)
-        mean = mean + settings.regression(memory, steps)
+        mean = _errors(model, memory, steps) + settings.regression(memory, steps)
         spread = np.sqrt(variances(model, steps) * (memory["innovation"] * memory["variance"]))
         return mean, normal_quantiles(mean, spread, levels)
+
+    def components(self, memory: Memory, settings: ArimaSettings, steps: int, schema: Schema) -> Components:
+        """What the ARIMA expects, the waves of each long season, and each known covariate."""
+        found = {ARIMA: _errors(process(memory, settings), memory, steps)}
+        for term, columns in settings.terms(schema).items():
+            found[term] = settings.regression(memory, steps, columns)
+        return found
 
     def advance(self, memory: Memory, settings: ArimaSettings, values: np.ndarray, lengths: np.ndarray) -> Memory:
         """Filter and tail after the values."""
@@ -122,6 +130,11 @@ class AutoArima(VectorisedLearner):
 
     def _known(self, panel: Panel) -> KnownColumns:
         return KnownColumns()
+
+
+def _errors(model: Process, memory: Memory, steps: int) -> np.ndarray:
+    """The expected values of what the regression leaves: float64 (steps, series)."""
+    return projected(model, by_series(memory["state"]), by_series(memory["tail"]), steps)
 
 
 class Arimax(AutoArima):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from forecastml.attribution import Term
+from forecastml.data.schema import Schema
 from forecastml.kernels.arima import EXTRA
 from forecastml.learners.chunks import Chunk
-from forecastml.learners.regressors import Choice, KnownColumns, Wave, chosen_columns
+from forecastml.learners.regressors import Choice, KnownColumns, Wave, chosen_columns, column_terms
 from forecastml.learners.vectorised import Memory, Settings
 
 #: Fewer known values than this are a random walk: there is nothing to choose by.
@@ -56,11 +59,15 @@ class ArimaSettings(Settings):
             first += 2 * len(harmonics)
         return Choice(tuple(waves), range(first, self.columns + 1))
 
-    def regression(self, memory: Memory, rows: int) -> np.ndarray:
-        """What the drivers of the memory add to the values: float64 (rows, series)."""
+    def terms(self, schema: Schema) -> dict[Term, list[int]]:
+        """The columns of each long season and of each known covariate."""
+        return column_terms(self.wave_columns, self.known_columns, schema, 0)
+
+    def regression(self, memory: Memory, rows: int, columns: Sequence[int] | None = None) -> np.ndarray:
+        """What the drivers of the memory, or these columns of them, add to the values: float64 (rows, series)."""
         found = np.zeros((rows, len(memory["beta"])))
         if "drivers" in memory:
-            for column in range(self.columns):
+            for column in range(self.columns) if columns is None else columns:
                 centred = memory["drivers"][:, :, column] - memory["centre"][:, column]
                 found += np.where(np.isnan(centred), 0.0, centred) * memory["beta"][:, column]
         return found

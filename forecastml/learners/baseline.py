@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from forecastml.attribution import LEVEL, SEASON, TREND, Explanation
 from forecastml.data.panel import Panel, ragged_rows
 from forecastml.errors import ConfigError
 from forecastml.learners.state import OK, SeriesArrays
@@ -61,15 +62,22 @@ class BaselineForecaster:
 
     def predict(self, inputs: Panel, horizon: int, outputs: tuple[str, ...]) -> Prediction:
         """The pattern from the origin on; outputs other than "mean" are NaN."""
-        step = np.arange(1, horizon + 1)
-        arrays = self.memory.arrays
-        pattern, slope = self.learner.pattern(arrays)
-        short = (arrays["rows"] < arrays["season"])[:, None]
-        pattern = np.where(np.isnan(pattern) | short, arrays["last"][:, None], pattern)
-        slots = (arrays["origin"][:, None] + step) % arrays["season"][:, None]
-        values = np.take_along_axis(pattern, slots, axis=1) + slope[:, None] * step
+        pattern, slope = self._pattern()
+        values = self._repeated(pattern, horizon) + slope[:, None] * np.arange(1, horizon + 1)
         filled = [values if name == "mean" else np.full_like(values, np.nan) for name in outputs]
         return Prediction(np.stack(filled, axis=-1).reshape(-1, len(outputs)), outputs)
+
+    def explain(self, inputs: Panel, horizon: int) -> Explanation:
+        """The mean of the pattern, the slope, and what the places of a season are beside the mean."""
+        pattern, slope = self._pattern()
+        season, total = self.memory["season"], np.zeros(len(pattern))
+        for slot in range(pattern.shape[1]):
+            total += np.where(slot < season, pattern[:, slot], 0.0)
+        level = np.repeat((total / season)[:, None], horizon, axis=1)
+        trend = slope[:, None] * np.arange(1, horizon + 1)
+        if self.learner.seasonal:
+            return Explanation.of({LEVEL: level, SEASON: self._repeated(pattern, horizon) - level})
+        return Explanation.of({LEVEL: level, TREND: trend})
 
     def append(self, data: Panel) -> BaselineForecaster:
         """The same baseline after reading the rows of `data` that follow the origin."""
@@ -86,6 +94,18 @@ class BaselineForecaster:
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays and JSON values."""
         return self.memory.state()
+
+    def _pattern(self) -> tuple[np.ndarray, np.ndarray]:
+        """Values by place in the season (series, season), none missing where there is a last one; slope (series,)."""
+        arrays = self.memory.arrays
+        pattern, slope = self.learner.pattern(arrays)
+        short = (arrays["rows"] < arrays["season"])[:, None]
+        return np.where(np.isnan(pattern) | short, arrays["last"][:, None], pattern), slope
+
+    def _repeated(self, pattern: np.ndarray, horizon: int) -> np.ndarray:
+        arrays = self.memory.arrays
+        slots = (arrays["origin"][:, None] + np.arange(1, horizon + 1)) % arrays["season"][:, None]
+        return np.take_along_axis(pattern, slots, axis=1)
 
 
 class Baseline:

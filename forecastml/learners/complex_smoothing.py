@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from forecastml.attribution import LEVEL
+from forecastml.data.schema import Schema
 from forecastml.kernels import seasonality
 from forecastml.kernels.complex_estimation import Fit, Sample, estimate, state
 from forecastml.kernels.complex_smoothing import COMPLEX, FORMS, Form, State, project, roll
 from forecastml.learners.chunks import Chunk
 from forecastml.learners.classical_season import end_aligned
+from forecastml.learners.components import Components, level_and_season
 from forecastml.learners.stand_in import normal_quantiles
 from forecastml.learners.vectorised import Memory, Settings, VectorisedLearner
 from forecastml.protocols import Capabilities, FitContext
@@ -76,6 +79,15 @@ class ComplexSmoothing(VectorisedLearner):
         coefficients, now = _read(memory)
         mean, variance = project(coefficients, now, steps)
         return mean, normal_quantiles(mean, np.sqrt(variance * memory["variance"]), levels)
+
+    def components(self, memory: Memory, settings: Settings, steps: int, schema: Schema) -> Components:
+        """The block of the trend with the mean of the next season, and what the season is beside it."""
+        coefficients, now = _read(memory)
+        m = settings.season_length
+        trend, _ = project(coefficients, State(now.trend, np.zeros_like(now.season)), steps)
+        season, _ = project(coefficients, State(np.zeros_like(now.trend), now.season), max(steps, m))
+        found = level_and_season(season[:m], season[:steps])
+        return {**found, LEVEL: found[LEVEL] + trend}
 
     def advance(self, memory: Memory, settings: Settings, values: np.ndarray, lengths: np.ndarray) -> Memory:
         """Levels and hidden parts move on."""

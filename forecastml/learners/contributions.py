@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+
+
+def contributions(table: Any, x: np.ndarray, exact: bool) -> np.ndarray:
+    """Those of a table model, the quick ones where it has such and the exact ones are not asked for."""
+    quick = getattr(table, "quick_contributions", None)
+    return table.contributions(x) if exact or quick is None else quick(x)
 
 
 def of_exponential(parts: np.ndarray) -> np.ndarray:

@@ -12,11 +12,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from forecastml.attribution import LEVEL, SEASON, TREND
+from forecastml.data.schema import Schema
 from forecastml.errors import ConfigError
 from forecastml.kernels import smoothing, smoothing_ahead
 from forecastml.kernels.smoothing import ADDITIVE, STABLE
 from forecastml.kernels.smoothing_fit import Flags
 from forecastml.learners.chunks import Chunk
+from forecastml.learners.components import Components
 from forecastml.learners.smoothing_search import TYPICAL, Found, Request, search
 from forecastml.learners.stand_in import normal_quantiles
 from forecastml.learners.vectorised import Memory, Settings, VectorisedForecaster, VectorisedLearner
@@ -111,6 +114,13 @@ class Pairs:
     def width(self, season_length: int) -> int:
         """Rows of a state."""
         return 2 + (season_length if self.season != "N" else 0)
+
+    def parts(self, state: np.ndarray, steps: int) -> np.ndarray:
+        """Level, trend and season of the next means from a state (2 + m, N): (3, steps, N), seasons that multiply as
+        what they add."""
+        level = np.repeat(state[0][None], steps, axis=0)
+        line = smoothing.project("AAdN", self.parameters, state[:2], steps)
+        return np.stack([level, line - level, smoothing.project(self.recursion, self.parameters, state, steps) - line])
 
     def quantiles(
         self, mean: np.ndarray, state: np.ndarray, variance: np.ndarray, levels: tuple[float, ...]
@@ -251,6 +261,23 @@ class SmoothingFamily(VectorisedLearner):
         nothing = np.where((weight > 0).any(axis=1), memory["level"], np.nan)
         total = np.where(share > 0, total / share, nothing)
         return total[0], total[1:]
+
+    def components(self, memory: Memory, settings: Settings, steps: int, schema: Schema) -> Components:
+        """Level, trend and season, each the weighted mean of the forms."""
+        weight = memory["weight"]
+        total, share = np.zeros((3, steps, len(weight))), np.zeros((steps, len(weight)))
+        for pairs in self._pairs(memory):
+            parts = pairs.parts(self._state(memory, settings, pairs), steps)
+            sound = np.isfinite(parts[0] + parts[1] + parts[2])
+            for form in np.unique(pairs.form):
+                at = pairs.form == form
+                series = pairs.series[at]
+                part = weight[series, form] * sound[:, at]
+                share[:, series] += part
+                total[:, :, series] += np.where(sound[:, at], parts[:, :, at], 0.0) * part
+        # A sum of nothing is no number, and the level alone then.
+        total = total / np.where(share > 0, share, np.nan)
+        return dict(zip((LEVEL, TREND, SEASON), total, strict=True))
 
     def advance(self, memory: Memory, settings: Settings, values: np.ndarray, lengths: np.ndarray) -> Memory:
         """The states of the forms in use after new values."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from forecastml.attribution import Explanation, explanation, merged
 from forecastml.data.panel import Panel
 from forecastml.errors import ConfigError
 from forecastml.learners.registry import get_learner
@@ -46,6 +47,22 @@ class MedianForecaster:
         mean = medians(values)[:, 0]
         filled = [mean if name == "mean" else np.full_like(mean, np.nan) for name in outputs]
         return Prediction(np.stack(filled, axis=-1), outputs)
+
+    def explain(self, inputs: Panel, horizon: int) -> Explanation:
+        """The terms of the part in the middle, or the mean of the two there."""
+        told = [explanation(part, inputs, horizon) for part in self.parts.values()]
+        order = np.argsort(np.stack([found.total for found in told]), axis=0, kind="stable")
+        count = np.zeros(order.shape[1:], dtype=np.int64)
+        for found in told:
+            count += ~np.isnan(found.total)
+        halves = [np.take_along_axis(order, np.minimum(at, len(told) - 1)[None], axis=0)[0] for at in _middle(count)]
+        everyone = np.arange(len(inputs))
+        terms = merged([(found, everyone) for found in told], len(inputs)).terms
+        values = np.where(count[:, :, None] > 0, np.zeros((1, 1, len(terms))), np.nan)
+        for place, found in enumerate(told):
+            share = 0.5 * (halves[0] == place) + 0.5 * (halves[1] == place)
+            values[:, :, [terms.index(term) for term in found.terms]] += found.scaled(share).values
+        return Explanation(tuple(term.name for term in terms), values, terms)
 
     def append(self, data: Panel) -> MedianForecaster:
         """Every part moves its origin."""
@@ -137,10 +154,14 @@ def medians(values: np.ndarray) -> np.ndarray:
     """Medians over the first axis of those that are not NaN, NaN where all are."""
     ordered = np.sort(values, axis=0)
     count = (~np.isnan(values)).sum(axis=0)
-    lower, upper = np.maximum(count - 1, 0) // 2, count // 2
-    # NaN is sorted to the end, where `upper` points when there is nothing else.
-    pick = [np.take_along_axis(ordered, np.minimum(at, len(values) - 1)[None], axis=0)[0] for at in (lower, upper)]
+    # NaN is sorted to the end, where the upper one points when there is nothing else.
+    pick = [np.take_along_axis(ordered, np.minimum(at, len(values) - 1)[None], axis=0)[0] for at in _middle(count)]
     return 0.5 * (pick[0] + pick[1])
+
+
+def _middle(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The two places in the middle of so many ordered values; one and the same where their number is odd."""
+    return np.maximum(count - 1, 0) // 2, count // 2
 
 
 def _fitted(name: str, train: Panel, context: FitContext, previous: Fitted | None = None) -> Fitted:

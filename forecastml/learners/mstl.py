@@ -8,9 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from forecastml.attribution import season_term
 from forecastml.data.panel import Panel
+from forecastml.data.schema import Schema
 from forecastml.errors import ConfigError
 from forecastml.learners.chunks import Chunk
+from forecastml.learners.components import Components, components, exponential
 from forecastml.learners.regressors import calendar_period
 from forecastml.learners.seasonal_adjustment import Adjustment, growing, last_rows, seasons_ahead, whole_cycles
 from forecastml.learners.stand_in import kept_inside, moved_on, stood_in
@@ -135,6 +138,16 @@ class Mstl(VectorisedLearner):
             return np.where(memory["log"] > 0, np.exp(values), values)
 
         return whole(mean), None if quantiles is None else whole(quantiles)
+
+    def components(self, memory: Memory, settings: Settings, steps: int, schema: Schema) -> Components:
+        """Those of the model, and every season."""
+        model, inner = inner_model(settings.model)
+        rest = _inside(memory)
+        found = {term: part * rest["scale"] for term, part in components(model, rest, inner, steps, schema).items()}
+        at = memory["age"] + np.arange(steps)[:, None]
+        for place, length in enumerate(settings.seasons):
+            found[season_term(length)] = seasons_ahead(memory[f"season.{place}"], length, at)
+        return exponential(found, memory["log"] > 0)
 
     def advance(self, memory: Memory, settings: Settings, values: np.ndarray, lengths: np.ndarray) -> Memory:
         """The seasons stay as they are, the model reads on; a value without logarithm counts as unknown."""

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from forecastml.attribution import Explanation, Term
 from forecastml.data.extension import without_future
 from forecastml.data.panel import Panel, extent
+from forecastml.data.schema import Schema
 from forecastml.errors import ConfigError
 from forecastml.learners.per_series import Failure, exploded, fit_each, quiet_and_single_threaded
 from forecastml.learners.pmdarima_estimation import (
@@ -24,7 +26,7 @@ from forecastml.learners.pmdarima_estimation import (
     estimate,
     reestimate,
 )
-from forecastml.learners.regressors import Choice, KnownColumns, Wave, divided, grid_positions
+from forecastml.learners.regressors import ARIMA, Choice, KnownColumns, Wave, column_terms, divided, grid_positions
 from forecastml.learners.state import OK, SeriesArrays
 from forecastml.protocols import FitContext, Prediction
 
@@ -60,6 +62,10 @@ class Layout:
         at = grid_positions(panel, series, rows)
         known = self.known.table(panel, series, rows)
         return np.column_stack([np.zeros(rows), *(wave.columns(at) for wave in self.waves), known])
+
+    def terms(self, schema: Schema) -> dict[Term, list[int]]:
+        """The columns of each wave and of each known covariate; mean and drift are the ARIMA's."""
+        return column_terms(self.waves, self.known, schema, 1)
 
     def choice(self, rows: int) -> Choice:
         """What a series of so many values may use: waves that it holds twice, and all known covariates."""
@@ -140,6 +146,23 @@ class ArimaForecaster:
                 values[i][:, means] = self._forecast(i, window, horizon)[:, None]
         return Prediction(values.reshape(-1, len(outputs)), outputs)
 
+    def explain(self, inputs: Panel, horizon: int) -> Explanation:
+        """What the ARIMA expects, the waves of each long season, and each known covariate."""
+        told = self.layout.terms(inputs.schema)
+        parts = {term: np.full((len(inputs), horizon), np.nan) for term in (ARIMA, *told)}
+        with quiet_and_single_threaded():
+            for i in np.flatnonzero([status == OK for status in self.status]):
+                window = Window.of(inputs, i, self.layout, horizon)
+                found, scale = self._regression(i, window), self.memory["scale"][i]
+                rest = self._forecast(i, window, horizon)
+                for term, columns in told.items():
+                    parts[term][i] = 0.0
+                    for column in columns:
+                        parts[term][i] += scale * found[column, len(window.values) :]
+                    rest = rest - parts[term][i]
+                parts[ARIMA][i] = rest
+        return Explanation.of(parts)
+
     def append(self, data: Panel) -> ArimaForecaster:
         """The same parameters; the origin lies in the inputs of `predict`."""
         if len(data) != len(self.status):
@@ -174,11 +197,8 @@ class ArimaForecaster:
         """float64 (horizon,)."""
         found = self.estimate(i)
         regression = np.zeros(len(window.time))
-        for column in np.flatnonzero(~np.isnan(found.beta)):
-            values = window.table[:, column] - self.memory["centre"][i, column]
-            if column == 0:
-                values = drift_column(found.order, window.time - self.memory["anchor"][i])
-            regression += found.beta[column] * np.nan_to_num(values)
+        for part in self._regression(i, window):
+            regression += part
         location, scale = self.memory["location"][i], self.memory["scale"][i]
         rows = len(window.values)
         errors = (window.values - location) / scale - regression[:rows]
@@ -186,6 +206,17 @@ class ArimaForecaster:
         if rows and found.order != Order():
             ahead = ahead + _projected(found, errors, horizon)
         return location + scale * ahead
+
+    def _regression(self, i: int, window: Window) -> np.ndarray:
+        """What each column of the table adds, scaled: float64 (columns, rows)."""
+        found = self.estimate(i)
+        parts = np.zeros((self.layout.columns, len(window.time)))
+        for column in np.flatnonzero(~np.isnan(found.beta)):
+            values = window.table[:, column] - self.memory["centre"][i, column]
+            if column == 0:
+                values = drift_column(found.order, window.time - self.memory["anchor"][i])
+            parts[column] = found.beta[column] * np.nan_to_num(values)
+        return parts
 
 
 def fit(train: Panel, seasons: tuple[int, ...], known: KnownColumns, context: FitContext) -> ArimaForecaster:

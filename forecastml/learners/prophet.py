@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from forecastml.attribution import LEVEL, TREND, Explanation
 from forecastml.data.calendar import DAY
 from forecastml.data.extension import without_future
 from forecastml.data.panel import Panel
@@ -60,11 +61,26 @@ class ProphetForecaster:
         values = np.full((len(inputs), horizon, len(outputs)), np.nan)
         means = [place for place, name in enumerate(outputs) if name == "mean"]
         for i in np.flatnonzero([status == OK for status in self.status]):
-            length = int(inputs.lengths[i])
-            clock = clock_of(inputs, i, length, horizon, int(self.memory["epoch"][i]))
-            known = self.design.known.table(inputs, i, length + horizon)[length:]
-            values[i][:, means] = self.curve(i).predict(self.design, clock, known)[:, None]
+            ahead = self._ahead(inputs, i, horizon)
+            values[i][:, means] = self.curve(i).predict(self.design, *ahead)[:, None]
         return Prediction(values.reshape(-1, len(outputs)), outputs)
+
+    def explain(self, inputs: Panel, horizon: int) -> Explanation:
+        """The trend at the origin, how it goes on, waves, holidays and known covariates."""
+        told = self.design.terms(inputs)
+        shape = (len(inputs), horizon)
+        parts = {term: np.full(shape, np.nan) for term in (LEVEL, TREND, *told)}
+        for i in np.flatnonzero([status == OK for status in self.status]):
+            curve, (clock, known) = self.curve(i), self._ahead(inputs, i, horizon)
+            found = curve.parts(self.design, clock, known)
+            now = clock_of(inputs, i, int(inputs.lengths[i]) - 1, 1, int(self.memory["epoch"][i]))
+            parts[LEVEL][i] = curve.scale * curve.trend((now - curve.start) / curve.span)[0]
+            parts[TREND][i] = found[0] - parts[LEVEL][i]
+            for term, columns in told.items():
+                parts[term][i] = 0.0
+                for column in columns:
+                    parts[term][i] += found[1 + column]
+        return Explanation.of(parts)
 
     def append(self, data: Panel) -> ProphetForecaster:
         """The same curves; the origin lies in the inputs of `predict`."""
@@ -87,6 +103,12 @@ class ProphetForecaster:
         """Arrays and JSON values."""
         arrays, values = self.memory.state()
         return arrays, {**values, "design": self.design.to_json()}
+
+    def _ahead(self, inputs: Panel, i: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+        """Clock and known covariates of the next steps of series i."""
+        length = int(inputs.lengths[i])
+        clock = clock_of(inputs, i, length, horizon, int(self.memory["epoch"][i]))
+        return clock, self.design.known.table(inputs, i, length + horizon)[length:]
 
     def curve(self, i: int) -> Curve:
         """The parameters of series i."""

@@ -6,17 +6,18 @@ trend is a line that bends at changepoints; the two other terms are X beta over 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from forecastml.attribution import Term
 from forecastml.data.calendar import DAY, duration, to_local, to_times
 from forecastml.data.panel import Panel
 from forecastml.data.schema import Frequency
 from forecastml.features.holidays import holiday_days, holiday_names
-from forecastml.learners.regressors import YEAR, KnownColumns, Wave
+from forecastml.learners.regressors import YEAR, KnownColumns, Wave, column_terms
 
 #: Harmonics of a day, a week, a year, and of any other season.
 DAILY, WEEKLY, YEARLY, OTHER = 6, 3, 10, 5
@@ -63,6 +64,15 @@ class Design:
         elif self.holidays:
             parts.append(np.empty((0, len(self.holidays))))
         return np.column_stack([np.empty((len(clock), 0)), *parts, known])
+
+    def terms(self, panel: Panel) -> dict[Term, list[int]]:
+        """The columns of each wave, of the holidays and of each known covariate."""
+        first, second, _ = self.bounds
+        step = days_per_step(panel.frequency)
+        waves = [Wave(wave.period / step, wave.harmonics) for wave in self.waves]
+        holidays = {Term("holidays", "holidays"): list(range(first, second))} if self.holidays else {}
+        known = column_terms((), self.known, panel.schema, second)
+        return column_terms(waves, KnownColumns(), panel.schema, 0) | holidays | known
 
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON values."""
@@ -161,8 +171,22 @@ class Curve:
     def predict(self, design: Design, clock: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Values at these times: float64 (rows,). Arguments as in `Design.table`."""
         trend = self.trend((clock - self.start) / self.span)
-        table = design.table(clock, np.nan_to_num((known - self.centre) / self.spread))
         extra = np.zeros(len(clock))
-        for column in np.flatnonzero(~np.isnan(self.beta)):
-            extra += self.beta[column] * table[:, column]
+        for _, part in self._columns(design, clock, known):
+            extra += part
         return self.scale * (trend * (1.0 + extra) if design.multiplicative else trend + extra)
+
+    def parts(self, design: Design, clock: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """The trend, then what each column of the design adds: float64 (1 + columns, rows)."""
+        trend = self.trend((clock - self.start) / self.span)
+        found = np.zeros((1 + design.bounds[2], len(clock)))
+        found[0] = self.scale * trend
+        for column, part in self._columns(design, clock, known):
+            found[1 + column] = self.scale * (trend * part if design.multiplicative else part)
+        return found
+
+    def _columns(self, design: Design, clock: np.ndarray, known: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Columns that are used, and beta times their values."""
+        table = design.table(clock, np.nan_to_num((known - self.centre) / self.spread))
+        for column in np.flatnonzero(~np.isnan(self.beta)).tolist():
+            yield column, self.beta[column] * table[:, column]

@@ -32,6 +32,7 @@ from forecastml.features.standing import Standing
 from forecastml.features.target import TargetTransform
 from forecastml.kernels.fingerprints import fingerprints
 from forecastml.kernels.lags import filled_forward
+from forecastml.learners.contributions import contributions
 from forecastml.learners.rows import TableModel, TrainingTable
 from forecastml.learners.state import OK
 
@@ -42,6 +43,8 @@ CHUNK = 1 << 22
 #: Values that rows look back on, in multiples of the limit of rows.
 HISTORY = 5
 NO_VALUES = "no recent values"
+#: Parts that sum to less than this share of their sizes cancel out; the distance that a slope is measured over.
+CANCELLED, SMALL = 1e-6, 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +83,7 @@ class ReducedModel:
         parts = [self._ahead(part, horizon) for part in self._chunks(inputs, horizon)]
         return np.concatenate(parts) if parts else np.empty((0, horizon))
 
-    def explain(self, inputs: Panel, horizon: int) -> np.ndarray:
+    def explain(self, inputs: Panel, horizon: int, exact: bool = True) -> np.ndarray:
         """What each feature adds to the point forecasts: float64 (series, horizon, features + 1), the base last.
 
         Sums over the last axis are what `predict` gives. What the table model says in the target's own scale is told
@@ -90,7 +93,7 @@ class ReducedModel:
         parts = []
         for part in self._chunks(inputs, horizon):
             told = np.zeros((len(part), horizon, width))
-            self._ahead(part, horizon, told)
+            self._ahead(part, horizon, told, exact)
             parts.append(told)
         return np.concatenate(parts) if parts else np.empty((0, horizon, width))
 
@@ -99,7 +102,7 @@ class ReducedModel:
         for first in range(0, len(inputs), size):
             yield inputs if size >= len(inputs) else inputs.select(np.arange(first, min(first + size, len(inputs))))
 
-    def _ahead(self, inputs: Panel, horizon: int, told: np.ndarray | None = None) -> np.ndarray:
+    def _ahead(self, inputs: Panel, horizon: int, told: np.ndarray | None = None, exact: bool = True) -> np.ndarray:
         """Point forecasts (series, horizon); told: filled with what each feature adds, if given."""
         n, ahead = len(inputs), _Ahead.of(self, inputs, horizon)
         result = np.empty((n, horizon))
@@ -114,16 +117,24 @@ class ReducedModel:
                 told[:, steps, -1] = self.transform.backward(base).reshape(n, width)
                 if x is not None:
                     added = result[:, steps] - told[:, steps, -1]
-                    told[:, steps] += _shared_out(self.table.contributions(x).reshape(n, width, -1), added)
+                    small = base + SMALL * np.repeat(ahead.standing.scale, width)
+                    slope = (self.transform.backward(small).reshape(n, width) - told[:, steps, -1]) / SMALL
+                    parts = contributions(self.table, x, exact).reshape(n, width, -1)
+                    told[:, steps] += _shared_out(parts, added, slope)
         return result
 
 
-def _shared_out(parts: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """`parts` (series, steps, features + 1) in units in which they sum to `total` (series, steps)."""
-    whole = parts.sum(axis=2)
-    factor = np.divide(total, whole, out=np.zeros_like(total), where=whole != 0)
+def _shared_out(parts: np.ndarray, total: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """`parts` (series, steps, features + 1) in units in which they sum to `total` (series, steps); slope: how much
+    `total` grows with a very small part."""
+    whole, size = np.zeros(total.shape), np.zeros(total.shape)
+    for k in range(parts.shape[2]):
+        whole += parts[:, :, k]
+        size += np.abs(parts[:, :, k])
+    # Parts that cancel out leave nothing to be in proportion to.
+    factor = np.divide(total, whole, out=np.nan_to_num(slope), where=np.abs(whole) > CANCELLED * size)
     found = parts * factor[:, :, None]
-    # What has nothing to be in proportion to, and the last bits.
+    # The last bits.
     found[:, :, -1] += total - found.sum(axis=2)
     return found
 

@@ -7,20 +7,24 @@ values of its inputs, and serves series that it never saw.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from forecastml.attribution import BASE, Explanation, Term, add_shares, merged
 from forecastml.data.panel import Panel
+from forecastml.data.schema import Schema
 from forecastml.data.table import Table
 from forecastml.errors import ConfigError
 from forecastml.features.automatic import FeatureOptions, automatic
 from forecastml.features.panel import FeatureSet
+from forecastml.features.sources import feature_terms
 from forecastml.features.target import TargetTransform
 from forecastml.learners.reduced import ReducedModel, training_table
 from forecastml.learners.rows import RowPredictor, TabularLearner, own_arrays
+from forecastml.learners.shuffled import Shuffled
 from forecastml.learners.state import OK, SeriesArrays, equal_states
 from forecastml.protocols import Facts, FitContext, Params, Prediction
 
@@ -60,6 +64,38 @@ class ReducedForecaster:
             values[part] = np.where([name == "mean" for name in outputs], mean[:, :, None], np.nan)
         return Prediction(values.reshape(-1, len(outputs)), outputs)
 
+    def explain(self, inputs: Panel, horizon: int, exact: bool = True) -> Explanation:
+        """What each feature adds to the base of the target transform and of the table learner; exact: see
+        `learners.contributions`."""
+        parts = []
+        for index, part in self._served(inputs):
+            model = self.models[index]
+            terms = (*feature_terms(model.features, inputs.schema), BASE)
+            values = model.explain(inputs.select(part), horizon, exact)
+            parts.append((Explanation(tuple(term.name for term in terms), values, terms), part))
+        return merged(parts, len(inputs))
+
+    def terms(self, schema: Schema) -> tuple[Term, ...]:
+        """The engineered features of all models."""
+        return tuple(dict.fromkeys(term for model in self.models for term in feature_terms(model.features, schema)))
+
+    def gains(self, schema: Schema) -> dict[Term, float]:
+        """What each feature was worth in training: shares of 1 in each model, by how many series it serves."""
+        found: dict[Term, float] = {}
+        for model, count in zip(self.models, self._counts(), strict=True):
+            if model.table is not None:
+                add_shares(found, feature_terms(model.features, schema), model.table.gains(), count)
+        return found
+
+    def shuffled(self, terms: Collection[Term], schema: Schema, seed: int) -> ReducedForecaster:
+        """The same with these features shuffled among the rows that are predicted together."""
+        models = []
+        for model in self.models:
+            columns = [k for k, term in enumerate(feature_terms(model.features, schema)) if term in terms]
+            changed = bool(columns) and model.table is not None
+            models.append(replace(model, table=Shuffled(model.table, tuple(columns), seed)) if changed else model)
+        return replace(self, models=tuple(models))
+
     def append(self, data: Panel) -> ReducedForecaster:
         """The same models for the series of `data`; the origin lies in the inputs of `predict`."""
         status = np.empty(len(data), dtype=object)
@@ -90,6 +126,10 @@ class ReducedForecaster:
             arrays |= {f"{i}.{name}": array for name, array in own.items()}
             models.append(told)
         return arrays, {**values, "models": models}
+
+    def _counts(self) -> list[int]:
+        """How many series each model serves."""
+        return np.bincount(self.items["model"], minlength=len(self.models)).tolist()
 
     def _served(self, panel: Panel) -> list[tuple[int, np.ndarray]]:
         """Position of each model and the series of `panel` that it serves."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from forecastml.attribution import Term, covariate, season_term
 from forecastml.data.panel import Panel
-from forecastml.data.schema import Frequency
+from forecastml.data.schema import Frequency, Schema
 from forecastml.features.moments import grid_steps
 from forecastml.features.waves import Wave, waves
 from forecastml.kernels.lags import filled_forward
@@ -25,6 +27,8 @@ FLAT = 1e-9
 LONGEST_EXACT = 12
 #: Numbers of harmonics to choose from.
 HARMONICS = (1, 2, 3, 5, 8, 12)
+#: What in an ARIMA is not regression: level, trend and exact season together.
+ARIMA = Term("arima", component="level")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,17 @@ class KnownColumns:
             else:
                 found[:, place] = filled_forward(found[:, place], np.array([0]), np.array([rows]))
         return found
+
+
+def column_terms(seasons: Sequence[Wave], known: KnownColumns, schema: Schema, first: int) -> dict[Term, list[int]]:
+    """The columns, from `first` on, of each wave (its period in steps) and then of each known covariate."""
+    found: dict[Term, list[int]] = {}
+    for wave in seasons:
+        found[season_term(wave.period)] = list(range(first, first + 2 * len(wave.harmonics)))
+        first += 2 * len(wave.harmonics)
+    for place, (column, _) in enumerate(known.columns):
+        found.setdefault(covariate(schema.known[column]), []).append(first + place)
+    return found
 
 
 def calendar_period(season: int, frequency: Frequency) -> float:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
+from forecastml.attribution import BASE, Explanation, Term, add_shares, covariate
+from forecastml.data.schema import Schema
 from forecastml.data.table import Table
+from forecastml.learners.contributions import contributions
+from forecastml.learners.shuffled import Shuffled, revealed
 from forecastml.learners.state import OK, equal_states
 from forecastml.protocols import Capabilities, Facts, FitContext, Params, Prediction
 
@@ -64,14 +68,43 @@ class RowPredictor:
     def predict(self, inputs: Table, horizon: int, outputs: tuple[str, ...]) -> Prediction:
         """The outputs of every row of `inputs`; horizon is 1."""
         values = np.full((len(inputs), len(outputs)), np.nan)
-        # A lone model serves any group, those that it has not seen too.
-        which = self.model[inputs.group] if len(self.models) > 1 else np.zeros(len(inputs), np.int64)
         x = inputs.x.astype(np.float32)
-        for i, model in enumerate(self.models):
-            rows = np.flatnonzero(which == i)
-            if len(rows):
-                values[rows] = model.predict(x[rows]).reshape(len(rows), len(outputs))
+        for model, rows in self._served(inputs):
+            values[rows] = model.predict(x[rows]).reshape(len(rows), len(outputs))
         return Prediction(values, outputs)
+
+    def explain(self, inputs: Table, horizon: int, exact: bool = True, chosen: np.ndarray | None = None) -> Explanation:
+        """What each column adds to the answer of every row; horizon is 1.
+
+        chosen: the class of each row, int64 (rows,), whose probability is told; it is told by revealing one column
+        after the other, forwards and backwards, to a row of which nothing is known.
+        """
+        terms = (*self.terms(inputs.schema), BASE)
+        values = np.full((len(inputs), 1, len(terms)), np.nan)
+        x = inputs.x.astype(np.float32)
+        for model, rows in self._served(inputs):
+            if chosen is None:
+                values[rows, 0] = contributions(model, x[rows], exact)
+            else:
+                values[rows, 0] = revealed(model, x[rows], chosen[rows])
+        return Explanation(tuple(term.name for term in terms), values, terms)
+
+    def terms(self, schema: Schema) -> tuple[Term, ...]:
+        """The columns."""
+        return tuple(covariate(column) for column in schema.known)
+
+    def gains(self, schema: Schema) -> dict[Term, float]:
+        """What each column was worth in training: shares of 1 in each model, by how many groups it serves."""
+        found: dict[Term, float] = {}
+        counts = np.bincount(self.model, minlength=len(self.models)).tolist()
+        for model, count in zip(self.models, counts, strict=True):
+            add_shares(found, self.terms(schema), model.gains(), count)
+        return found
+
+    def shuffled(self, terms: Collection[Term], schema: Schema, seed: int) -> RowPredictor:
+        """The same with these columns shuffled among the rows that a model predicts."""
+        columns = tuple(k for k, term in enumerate(self.terms(schema)) if term in terms)
+        return replace(self, models=tuple(Shuffled(model, columns, seed) for model in self.models))
 
     def append(self, data: Table) -> RowPredictor:
         """The same models: rows have no origin that could move."""
@@ -99,6 +132,14 @@ class RowPredictor:
             arrays |= {f"{i}.{name}": array for name, array in own.items()}
             values.append(told)
         return arrays, {"rows": values}
+
+    def _served(self, inputs: Table) -> Iterator[tuple[TableModel, np.ndarray]]:
+        """Each model with the rows that it serves; a lone one serves any group, those that it has not seen too."""
+        which = self.model[inputs.group] if len(self.models) > 1 else np.zeros(len(inputs), np.int64)
+        for i, model in enumerate(self.models):
+            rows = np.flatnonzero(which == i)
+            if len(rows):
+                yield model, rows
 
 
 class TabularLearner:

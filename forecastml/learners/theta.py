@@ -10,10 +10,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from forecastml.attribution import LEVEL, TREND
+from forecastml.data.schema import Schema
 from forecastml.kernels import theta as kernel
 from forecastml.kernels.theta import FORMS, Form
 from forecastml.learners.chunks import Chunk
 from forecastml.learners.classical_season import adjusted, seasonal_factors
+from forecastml.learners.components import Components, factored
 from forecastml.learners.stand_in import normal_quantiles
 from forecastml.learners.vectorised import Memory, Settings, VectorisedLearner
 from forecastml.protocols import Capabilities, FitContext
@@ -55,14 +58,17 @@ class _Theta(VectorisedLearner):
         self, memory: Memory, settings: Settings, steps: int, levels: tuple[float, ...]
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Means and quantiles of normal distributions, seasonal again."""
-        parameters = np.stack([memory["alpha"], memory["weight"]])
-        state = np.ascontiguousarray(memory["state"].T)
-        mean, variance = kernel.project(self.form, parameters, state, steps)
-        slots = np.arange(steps) % settings.season_length
-        factors, terms = memory["factors"].T[slots], memory["terms"].T[slots]
+        mean, variance = self._plain(memory, steps)
+        factors, terms = _seasons(memory, settings, steps)
         spread = np.sqrt(variance * memory["variance"]) * factors
         mean = mean * factors + terms
         return mean, normal_quantiles(mean, spread, levels)
+
+    def components(self, memory: Memory, settings: Settings, steps: int, schema: Schema) -> Components:
+        """The smoothed level, what the line adds to it, and the season."""
+        mean, _ = self._plain(memory, steps)
+        level = np.repeat(memory["state"].T[kernel.LEVEL][None], steps, axis=0)
+        return factored({LEVEL: level, TREND: mean - level}, *_seasons(memory, settings, steps))
 
     def advance(self, memory: Memory, settings: Settings, values: np.ndarray, lengths: np.ndarray) -> Memory:
         """Level, and the line of a dynamic form, move on; the season turns."""
@@ -76,6 +82,17 @@ class _Theta(VectorisedLearner):
         season = {"factors": factors, "terms": terms}
         moved = {name: np.take_along_axis(rows, turned, axis=0).T for name, rows in season.items()}
         return {"state": state.T, **moved}
+
+    def _plain(self, memory: Memory, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """Means without season and their variances: two of (steps, series)."""
+        parameters = np.stack([memory["alpha"], memory["weight"]])
+        return kernel.project(self.form, parameters, np.ascontiguousarray(memory["state"].T), steps)
+
+
+def _seasons(memory: Memory, settings: Settings, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Factors and terms of the next steps: two of (steps, series)."""
+    slots = np.arange(steps) % settings.season_length
+    return memory["factors"].T[slots], memory["terms"].T[slots]
 
 
 class Theta(_Theta):

@@ -13,11 +13,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from forecastml.attribution import LEVEL, Explanation, Term
 from forecastml.data.extension import without_future
 from forecastml.data.panel import Panel
 from forecastml.errors import ConfigError
 from forecastml.learners.baseline import NO_VALUES
 from forecastml.learners.chunks import Chunk, chunked, columns, windows
+from forecastml.learners.components import components
 from forecastml.learners.stand_in import begun, kept_inside, moved_on, stood_in
 from forecastml.learners.state import OK, SeriesArrays
 from forecastml.protocols import Capabilities, Facts, FitContext, Params, Prediction
@@ -88,6 +90,22 @@ class VectorisedForecaster:
             for k, place in enumerate(at if quantiles is not None else ()):
                 values[items, :, place] = (kept_inside(memory, quantiles[k]) * memory["scale"]).T
         return Prediction(values.reshape(-1, len(outputs)), outputs)
+
+    def explain(self, inputs: Panel, horizon: int) -> Explanation:
+        """What the means are the sum of; a learner that has no `components` has a level alone."""
+        whole: dict[Term, np.ndarray] = {}
+        ok = np.flatnonzero([status == OK for status in self.status])
+        if not len(ok):
+            return Explanation.of({LEVEL: np.full((len(self.status), horizon), np.nan)})
+        for first in range(0, len(ok), PROJECTED):
+            items = ok[first : first + PROJECTED]
+            memory = self._rows(items) | _ahead(
+                self.learner, inputs, items, inputs.lengths[items], horizon, self.settings
+            )
+            for term, values in components(self.learner, memory, self.settings, horizon, inputs.schema).items():
+                blank = np.full((len(self.status), horizon), np.nan)
+                whole.setdefault(term, blank)[items] = (values * memory["scale"]).T
+        return Explanation.of(whole)
 
     def append(self, data: Panel) -> VectorisedForecaster:
         """The same parameters after the rows of `data` that follow the origin."""

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from forecastml.data.schema import Schema
 from forecastml.errors import ConfigError
 from forecastml.kernels.intermittent import packed
 from forecastml.learners.chunks import Chunk
+from forecastml.learners.components import Components, level_and_season
 from forecastml.learners.flat import FlatLearner, FlatSettings
 from forecastml.learners.vectorised import Memory, Settings, VectorisedLearner
 from forecastml.protocols import Capabilities, Facts, FitContext, Params
@@ -128,6 +130,12 @@ class SeasonalWindowAverage(VectorisedLearner):
         pattern = self._centre(np.stack(seasons))
         pattern = np.where(np.isnan(pattern), memory["last"], pattern)
         return pattern[np.arange(steps) % m], None
+
+    def components(self, memory: Memory, settings: SeasonalWindowSettings, steps: int, schema: Schema) -> Components:
+        """The mean of a season, and what its places are beside it."""
+        m = settings.season_length
+        values, _ = self.project(memory, settings, max(steps, m), ())
+        return level_and_season(values[:m], values[:steps])
 
     def advance(
         self, memory: Memory, settings: SeasonalWindowSettings, values: np.ndarray, lengths: np.ndarray
