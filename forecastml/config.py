@@ -166,10 +166,13 @@ class Config:
 
         seconds, trials, trial_seconds, exit_score, seed: of the budget; allow, block: learner names to use alone, or
         to leave out (allow also brings registered learners, and takes parameters as the leaderboard writes them:
-        "auto_arima(engine=pmdarima)"); every other field of `Config` by its name.
+        "auto_arima(engine=pmdarima)"); features: as text too: "lags=[1,7], windows=[28]"; every other field of `Config`
+        by its name.
         """
         if name not in PRESETS:
             raise ConfigError(f"preset {name!r} is unknown; use {', '.join(PRESETS)}")
+        if isinstance(choices.get("features"), str):
+            choices["features"] = named(f"ridge({choices['features']})").params
         limits = {key: choices.pop(key) for key in Budget.__dataclass_fields__ if key in choices}
         allow = tuple(checked(named(text)) for text in names(choices.pop("allow", ())))
         block = check_names(names(choices.pop("block", ())))
