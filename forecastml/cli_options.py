@@ -86,6 +86,11 @@ EFFORT: dict[str, tuple[Any, Any, Any]] = {
     "allow": (str, "", _option("Use these learners only.", metavar="A,B")),
     "block": (str, "", _option("Leave these learners out.", metavar="A,B")),
     "preset": (str, "balanced", _option("fast, balanced or best.")),
+    "features": (
+        str,
+        "",
+        _option("What learners across series are told beside dates and covariates.", metavar="lags=[1,7],windows=[28]"),
+    ),
     "time_limit": (float | None, None, _option("Time for the whole run.", metavar="SECONDS")),
     "seed": (int, 0, _option("Seed of all randomness.")),
     "workers": (int, 1, _option("Learners to try at a time.", min=1)),
@@ -164,5 +169,6 @@ def config_of(options: dict[str, Any]) -> Any:
         seed=options["seed"],
         allow=names(options["allow"]),
         block=names(options["block"]),
+        features=options.get("features", ""),
         workers=options.get("workers", 1),
     )

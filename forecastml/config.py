@@ -28,20 +28,37 @@ MANY_SERIES = 30
 #: Candidates of learners across series, as the leaderboard writes them: in this order those of a learner that suit the
 #: data. At most 12 in `balanced`.
 POOLED: dict[str, tuple[str, ...]] = {
-    "fast": ("ridge(transform=scale)", "ridge(transform=mean, steps=direct)"),
+    "fast": (
+        "ridge(transform=scale)",
+        "ridge(transform=auto_difference, steps=direct)",
+        "ridge(transform=log, steps=direct)",
+    ),
     "balanced": (
         "ridge(transform=scale)",
+        "ridge(transform=auto_difference, steps=direct)",
         "ridge(transform=log, steps=direct)",
         "light_gbm(transform=mean)",
         "light_gbm(transform=mean, steps=direct)",
-        "light_gbm(transform=scale)",
+        "light_gbm(transform=auto_difference)",
         "light_gbm(transform=log, steps=direct)",
+        "light_gbm(transform=scale, steps=direct)",
+        "light_gbm(transform=mean, objective=tweedie)",
         "light_gbm(transform=seasonal_difference, steps=direct)",
-        "light_gbm(transform=difference)",
     ),
     "best": (),
 }
-POOLED["best"] = POOLED["balanced"]
+POOLED["best"] = (
+    *POOLED["balanced"],
+    "light_gbm(transform=scale)",
+    "light_gbm(transform=detrend)",
+    "light_gbm(transform=box_cox, steps=direct)",
+    "elastic_net(transform=scale, steps=direct)",
+    "extreme_random_trees(transform=mean)",
+    "random_forest(transform=auto_difference)",
+    "gradient_boosting(transform=scale, steps=direct)",
+)
+#: Learners of many trees.
+FORESTS = ("random_forest", "extreme_random_trees", "gradient_boosting")
 
 #: preset -> learners in the order of trial (a task takes those that know it), parameter sets per learner, folds (with
 #: many series, with few), and how early a bad candidate stops.
@@ -66,6 +83,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             *LINEAR,
             "arimax",
             "light_gbm",
+            *FORESTS,
             "prophet",
         ),
         "pooled": POOLED["balanced"],
@@ -89,6 +107,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             "elastic_net",
             "arimax",
             "light_gbm",
+            *FORESTS,
+            "knn",
             "prophet",
         ),
         "pooled": POOLED["best"],
@@ -146,10 +166,13 @@ class Config:
 
         seconds, trials, trial_seconds, exit_score, seed: of the budget; allow, block: learner names to use alone, or
         to leave out (allow also brings registered learners, and takes parameters as the leaderboard writes them:
-        "auto_arima(engine=pmdarima)"); every other field of `Config` by its name.
+        "auto_arima(engine=pmdarima)"); features: as text too: "lags=[1,7], windows=[28]"; every other field of `Config`
+        by its name.
         """
         if name not in PRESETS:
             raise ConfigError(f"preset {name!r} is unknown; use {', '.join(PRESETS)}")
+        if isinstance(choices.get("features"), str):
+            choices["features"] = named(f"ridge({choices['features']})").params
         limits = {key: choices.pop(key) for key in Budget.__dataclass_fields__ if key in choices}
         allow = tuple(checked(named(text)) for text in names(choices.pop("allow", ())))
         block = check_names(names(choices.pop("block", ())))
@@ -199,9 +222,11 @@ class Config:
         features = self.features if isinstance(learner, Selective) and facts.separable else {}
         if any(given):
             return [{**features, **params} for params in given]
-        listed = [candidate.params for candidate in map(named, self.pooled) if candidate.learner == name]
-        if facts.separable and listed:
-            return [{**features, **params} for params in listed if learner.suits(params, facts)] or given
+        if facts.separable and self.pooled and isinstance(learner, Selective):
+            # What is not listed takes part where rows are learned from, or by name.
+            own = [candidate.params for candidate in map(named, self.pooled) if candidate.learner == name]
+            own = own or (learner.space(facts)[: self.per_learner] if given else [])
+            return [{**features, **params} for params in own if learner.suits(params, facts)] or given
         if isinstance(learner, Combination):
             made_of = learner.among(self.learners, {})
             return given if made_of is None else [made_of]

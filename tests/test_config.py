@@ -119,6 +119,7 @@ def test_features_are_asked_for_once_for_all_of_them():
     asked = {"lags": [1, 2], "windows": [4]}
     names = [name for name in tried(features=asked, allow=("ridge", "naive")) if name != "naive"]
     assert names and all(name.startswith("ridge(lags=[1, 2], windows=[4], ") for name in names)
+    assert fm.Config.preset(features="lags=[1, 2], windows=[4]").features == asked
     own = tried(features=asked, allow="ridge(lags=7)")
     assert own == ["ridge(lags=7, windows=[4])"]
     with pytest.raises(ConfigError, match="lags"):

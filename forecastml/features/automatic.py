@@ -41,8 +41,9 @@ class FeatureOptions:
     lags: of the target, one (that one alone) or several, or "pacf"; windows: sizes, or "pacf" (see `lookback_rule`);
     aggregates: of the windows; expanding: aggregates of all values so far; ewm: alphas; differences, ratios: pairs of
     lags (newer, older); slopes: sizes; since_nonzero: rows since the last value that is not 0; stl: "season" or
-    "season_trend"; was_null: whether values were missing, of the target and of known numbers; season_windows: counts of
-    earlier seasons whose same place is aggregated by season_aggregates; ids: key columns of the series as categories.
+    "season_trend", of the primary season if there is one; was_null: whether values were missing, of the target and of
+    known numbers; season_windows: counts of earlier seasons whose same place is aggregated by season_aggregates; ids:
+    key columns of the series as categories.
     """
 
     lags: Any = "auto"

@@ -133,7 +133,8 @@ class History:
         if self.whole:
             return self.position.astype(np.float64)
         total = np.cumsum(self.known)
-        return total - total[np.arange(len(total)) - self.position] if len(total) else total
+        begin = np.arange(len(total)) - np.maximum(self.position, 0)
+        return total - total[begin]
 
     @cached_property
     def _gaps(self) -> bool:
@@ -142,8 +143,8 @@ class History:
 
     @cached_property
     def whole(self) -> bool:
-        """Whether nothing is missing in a flat history."""
-        return len(self._gone) == len(self._starts.begin) + len(self._starts.outside)
+        """Whether nothing is missing in the series of a flat history."""
+        return not (self.position[self._gone] > 0).any()
 
     def last(self, depth: int) -> History:
         """Enough to tell about the last row what depends on `depth` rows before it; all of a flat one."""

@@ -16,7 +16,7 @@ from forecastml.features.standing import Standing
 from forecastml.features.target import TargetTransform
 
 #: Values at work at a time (one series at least).
-ROWS = 1 << 16
+ROWS = 1 << 14
 
 Unit = tuple[np.ndarray, np.ndarray]
 

@@ -150,14 +150,17 @@ class Reduction(TabularLearner):
         return [params for params in found if self.suits(params, facts)]
 
     def suits(self, params: Params, facts: Facts) -> bool:
-        """Direct where there is more than one step, seasonal where there is a season, logarithms without values below
-        zero."""
+        """Direct where there is more than one step, seasonal where there is a season, powers and likelihoods of counts
+        for values that they are made for."""
         kind = params.get("transform", "scale")
         if params.get("steps") == "direct" and not 1 < facts.horizon < facts.longest:
             return False
         if "seasonal" in kind and not facts.seasons:
             return False
-        return facts.nonnegative or not kind.startswith("log")
+        if kind == "box_cox" and not facts.positive:
+            return False
+        bounded = kind.startswith("log") or params.get("objective") in ("tweedie", "poisson")
+        return facts.nonnegative or not bounded
 
     def fit(self, train: Panel | Table, params: Params, context: FitContext) -> ReducedForecaster | RowPredictor:
         """Learn from the rows of a table, or from those of all series; the oldest are left out beyond `MAX_ROWS`.

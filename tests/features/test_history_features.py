@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecastml.errors import ConfigError
-from forecastml.features.history import History
+from forecastml.features.history import History, Starts
 from forecastml.features.history_features import (
     Differences,
     Ewm,
@@ -155,6 +155,20 @@ def test_both_layouts_and_each_series_alone_give_the_same_bits(series, lengths):
             own = told[:, last[i] + 1 - len(part) : last[i] + 1]
             assert bits(rows_of(flat([part]), feature)) == bits(own), feature.kind
             assert bits(rows_of(upright([part], feature.depth), feature)) == bits(beside[:, i]), feature.kind
+
+
+@settings(max_examples=25, deadline=None)
+@given(ragged, sizes)
+def test_empty_rows_between_series_change_no_bit(series, lengths):
+    plain = flat(series)
+    for feature in [*features(lengths), WasNull()]:
+        empty = feature.depth
+        spread = [[np.nan] * empty + part for part in series]
+        position = np.array([k - empty for part in spread for k in range(len(part))], dtype=np.int64)
+        values = np.array([v for part in spread for v in part], dtype=float)
+        apart = History(values, position, np.isnan(values), Starts(position, empty))
+        told = rows_of(apart, feature)[:, position >= 0]
+        assert bits(told) == bits(rows_of(plain, feature)), feature.kind
 
 
 @settings(max_examples=25, deadline=None)

@@ -87,10 +87,11 @@ def test_a_table_says_of_the_last_row_what_a_forecast_says_of_it(steps, monkeypa
 
     replace(model, table=Watch()).predict(before, 9)
     ahead = seen[0].reshape(6, -1, x_width := len(features.names))[:, 0]
-    scale, other = model.transform.scales, np.ones(6)
+    standing, other = model.transform.standing, np.ones(6)
     spread = [features.units[k] != "number" for k in range(x_width)]
     # The scale of a series is that of all its training rows.
-    ratio = scale(filled(before.last(model.lookback))) / scale(filled(panel.last(model.lookback)))
+    earlier, later = (standing(filled(part.last(model.lookback))).scale for part in (before, panel))
+    ratio = earlier / later
     told = np.where(spread, ahead * np.where(np.isfinite(ratio), ratio, other)[:, None], ahead)
     for row in told:
         distance = np.nan_to_num(np.abs(table.x - row.astype(np.float32)), nan=0.0)

@@ -242,8 +242,8 @@ def test_a_jump_on_holidays_is_learned():
     panel = replace(panel, target=y)
     cut = int(np.flatnonzero(holiday)[-1]) - 2
     train = panel.before(np.array([cut]))
-    for learner in (LightGBM(), Ridge()):
+    for learner, params in ((LightGBM(), {"objective": "l2"}), (Ridge(), {})):
         context = FitContext(horizon=5, seasons=(7,), holidays=("US",))
-        ahead = means(learner.fit(train, {}, context), train, 5)[0]
-        blind = means(learner.fit(train, {}, replace(context, holidays=())), train, 5)[0]
+        ahead = means(learner.fit(train, params, context), train, 5)[0]
+        blind = means(learner.fit(train, params, replace(context, holidays=())), train, 5)[0]
         assert abs(ahead - y[cut : cut + 5]).max() < 12 < abs(blind - y[cut : cut + 5]).max()
