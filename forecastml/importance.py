@@ -107,8 +107,8 @@ def shuffled_loss(model: FittedModel, by: str, data: Any, seed: int) -> dict[str
     makes them part of what is measured. Without it the newest horizons of the history that the model keeps are
     forecast, by the members that have features and read history alone, as others cannot go back behind the training
     end; these members saw the values in training. What is the same in all rows that a learner predicts together, as the
-    date in a step of a recursive one from a single origin, cannot be shuffled and counts 0. Rows: the loss is the mean absolute error, or the logarithmic loss;
-    data is needed.
+    date in a step of a recursive one from a single origin, cannot be shuffled and counts 0. Rows: the loss is the mean
+    absolute error, or the logarithmic loss; data is needed.
     """
     judged = _of_series(model, data) if isinstance(model, Forecaster) else _of_rows(model, data)
     schema, target = schema_of(model), model.task.target
