@@ -54,7 +54,7 @@ def test_nothing_after_a_cutoff_changes_a_forecast_made_there():
     history, _ = daily_with_price()
     history["mood"] = np.where(history.index % 3, "glad", "sad")
     task = fm.Forecasting(horizon=7, series="store", known="price", past="mood")
-    config = fm.Config.preset("balanced", allow=("seasonal_naive", "light_gbm"))
+    config = fm.Config.preset("balanced", allow=("seasonal_naive", "light_gbm(transform=scale)"))
     clean = backtest(history, task, config, folds=2)
     first = clean.forecasts["cutoff"].min()
     late = history["ds"] > first
@@ -74,7 +74,7 @@ def test_nothing_after_a_cutoff_changes_a_forecast_made_there():
 def test_known_covariates_of_the_horizon_are_used():
     history, _ = daily_with_price()
     task = fm.Forecasting(horizon=7, series="store", known="price")
-    config = fm.Config.preset("balanced", allow=("seasonal_naive", "light_gbm"))
+    config = fm.Config.preset("balanced", allow=("seasonal_naive", "light_gbm(transform=scale)"))
     found = backtest(history, task, config, folds=1)
     cutoff = found.forecasts["cutoff"].iloc[0]
     model = fm.fit(history[history["ds"] <= cutoff], task, config)

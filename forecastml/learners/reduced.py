@@ -51,14 +51,16 @@ CANCELLED, SMALL = 1e-6, 1e-4
 class ReducedModel:
     """How series become rows, and the regression on them.
 
-    steps: the horizon of a direct model, 0 for a recursive one; table: None when no series ever changed; the forecast
-    is then the base of the transform.
+    steps: the horizon of a direct model, 0 for a recursive one; reach: bounds of what the regression may say, in the
+    told target, so that a linear one which feeds on itself does not explode; table: None when no series ever changed;
+    the forecast is then the base of the transform.
     """
 
     features: FeatureSet
     transform: TargetTransform
     table: TableModel | None
     steps: int = 0
+    reach: tuple[float, float] = (-np.inf, np.inf)
 
     @cached_property
     def lookback(self) -> int:
@@ -70,7 +72,7 @@ class ReducedModel:
         """Arrays and JSON values."""
         arrays, table = ({}, None) if self.table is None else self.table.state()
         told = {"features": self.features.to_json(), "transform": asdict(self.transform), "steps": self.steps}
-        return arrays, {**told, "table": table}
+        return arrays, {**told, "reach": [v if np.isfinite(v) else None for v in self.reach], "table": table}
 
     def status(self, panel: Panel) -> tuple[str, ...]:
         """Per series "ok" or why there is no forecast."""
@@ -109,7 +111,8 @@ class ReducedModel:
         for steps, base, x in ahead.rows():
             values, width = base, steps.stop - steps.start
             if x is not None:
-                values = base + np.repeat(ahead.standing.scale, width) * self.table.predict(x)
+                said = np.clip(self.table.predict(x), *self.reach)
+                values = base + np.repeat(ahead.standing.scale, width) * said
             values = np.minimum(values, np.repeat(ahead.standing.ceiling, width))
             ahead.take(steps, values.reshape(n, width))
             result[:, steps] = self.transform.backward(values).reshape(n, width)
@@ -137,6 +140,13 @@ def _shared_out(parts: np.ndarray, total: np.ndarray, slope: np.ndarray) -> np.n
     # The last bits.
     found[:, :, -1] += total - found.sum(axis=2)
     return found
+
+
+def reach_of(told: np.ndarray) -> tuple[float, float]:
+    """As far beyond the told targets of training as these reach, and as they lie from zero at least."""
+    low, high = float(told.min()), float(told.max())
+    room = max(high - low, abs(low), abs(high))
+    return low - room, high + room
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from forecastml.features.automatic import FeatureOptions, automatic
 from forecastml.features.panel import FeatureSet
 from forecastml.features.sources import feature_terms
 from forecastml.features.target import TargetTransform
-from forecastml.learners.reduced import ReducedModel, training_table
+from forecastml.learners.reduced import ReducedModel, reach_of, training_table
 from forecastml.learners.rows import RowPredictor, TabularLearner, own_arrays
 from forecastml.learners.shuffled import Shuffled
 from forecastml.learners.state import OK, SeriesArrays, equal_states
@@ -182,7 +182,7 @@ class Reduction(TabularLearner):
         model = ReducedModel(features, transform, None, context.horizon if direct else 0)
         rows = training_table(train, model, MAX_ROWS)
         if len(rows.y):
-            model = replace(model, table=self.fit_table(rows, rest, context))
+            model = replace(model, table=self.fit_table(rows, rest, context), reach=reach_of(rows.y))
         blank = SeriesArrays({"model": np.zeros(len(train), np.int64)}, (OK,) * len(train))
         return ReducedForecaster((model,), blank).append(train)
 
@@ -195,7 +195,9 @@ class Reduction(TabularLearner):
             table = None if told["table"] is None else self.restore_table(own_arrays(arrays, i), told["table"])
             transform = TargetTransform(**told["transform"])
             features = FeatureSet.from_json(told["features"])
-            models.append(ReducedModel(features, transform, table, told.get("steps", 0)))
+            low, high = told.get("reach", (None, None))
+            reach = (-np.inf if low is None else low, np.inf if high is None else high)
+            models.append(ReducedModel(features, transform, table, told.get("steps", 0), reach))
         items = SeriesArrays.restore({name: arrays[name] for name in ("model", "status")}, values)
         return ReducedForecaster(tuple(models), items)
 
@@ -216,6 +218,6 @@ def _position(models: list[ReducedModel], model: ReducedModel) -> int:
 
 
 def _equal(one: ReducedModel, other: ReducedModel) -> bool:
-    if (one.features, one.transform, one.steps) != (other.features, other.transform, other.steps):
+    if any(getattr(one, name) != getattr(other, name) for name in ("features", "transform", "steps", "reach")):
         return False
     return equal_states(one.state(), other.state())

@@ -32,7 +32,11 @@ def of_series_with_covariates():
     history, _ = daily_with_price(days=100)
     history["mood"] = np.where(history.index % 3, "glad", "sad")
     task = fm.Forecasting(horizon=7, series="store", group="store", known="price", past="mood", n_folds=2)
-    return history, task, fm.Config.preset("fast", allow=("seasonal_naive", "ridge", "light_gbm"))
+    return (
+        history,
+        task,
+        fm.Config.preset("fast", allow=("seasonal_naive", "ridge(transform=scale)", "light_gbm(transform=scale)")),
+    )
 
 
 def of_numbers():
