@@ -31,16 +31,16 @@ class Standing:
     choice: np.ndarray
 
 
-def scales(kept: Panel, kind: str, season: int) -> np.ndarray:
+def scales(kept: Panel, kind: str, lag: int) -> np.ndarray:
     """The scale of each series: float64 (series,), 0 for one that never changed (or is all zeros).
 
-    kept: compact. kind: "error": mean distance between values a season apart, else between neighbours; "mean": of
+    kept: compact. kind: "error": mean distance between values `lag` rows apart, else between neighbours; "mean": of
     absolute values; "std"; "range"; "iqr": between the quartiles, where they are equal the standard deviation; "none":
     1 for every series that has values.
     """
     series, n = np.repeat(np.arange(len(kept)), kept.lengths), len(kept)
     if kind == "error":
-        return _errors(kept, series, season)
+        return _errors(kept, series, lag)
     if kind == "mean":
         return _usable(mean_by_series(np.abs(kept.target), series, n))
     low, high = extent(kept)
@@ -60,11 +60,11 @@ def scales(kept: Panel, kind: str, season: int) -> np.ndarray:
     return np.where(quartiles > 0, quartiles, deviation)
 
 
-def _errors(kept: Panel, series: np.ndarray, season: int) -> np.ndarray:
+def _errors(kept: Panel, series: np.ndarray, lag: int) -> np.ndarray:
     rows, first = np.arange(len(series)), np.repeat(kept.begin, kept.lengths)
     found = np.zeros(len(kept))
-    for lag in dict.fromkeys((season, 1)):
-        distance = np.abs(kept.target - lagged(kept.target, rows, first, lag))
+    for apart in dict.fromkeys((lag, 1)):
+        distance = np.abs(kept.target - lagged(kept.target, rows, first, apart))
         found = np.where(found > TINY, found, np.nan_to_num(mean_by_series(distance, series, len(kept))))
     return np.where(found > TINY, found, 0.0)
 

@@ -9,7 +9,8 @@ model. A transform by name is made of three parts:
     power   "none"; "log" (of 1 + value); "box_cox", with one exponent for all series, found when fitted
     base    "last": the value at the origin; "slot": the last known value at the point's place in the season, moved by
             the mean change over the last season for each further season that lies between; "level": the mean of the
-            last season; each the value at the origin where it reaches back before the start;
+            last season, or of the last `LEVEL_VALUES`; each the value at the origin where it reaches back before the
+            start;
             "auto": one of these for each series, by tests of its history (`features.standing.choices`);
             "trend": the straight line through the last values, as far as the point;
             "mean", "min", "median": of the history that a forecast keeps; "zero": nothing
@@ -52,6 +53,8 @@ TRANSFORMS = {
 KINDS = tuple(TRANSFORMS)
 #: Seasons, and at least so many values, that a straight line is drawn through; and values where there is no season.
 TREND_SEASONS, TREND_VALUES, TREND_VALUES_ALONE = 2, 12, 24
+#: Values whose mean is the level of a series without a season.
+LEVEL_VALUES = 8
 #: A forecast rises above the largest value of the history kept by so many times its size at most, where a power would
 #: make it explode.
 ROOM = 9.0
@@ -86,7 +89,14 @@ class TargetTransform:
         """How many values before the origin a base reads."""
         if TRANSFORMS[self.kind][1] == "trend":
             return max(TREND_SEASONS * self.season, TREND_VALUES) if self.season > 1 else TREND_VALUES_ALONE
-        return {"last": 1, "slot": 2 * self.season, "auto": 2 * self.season}.get(TRANSFORMS[self.kind][1], self.season)
+        slot = 2 * self.season
+        depths = {"last": 1, "slot": slot, "auto": max(slot, self.window)}
+        return depths.get(TRANSFORMS[self.kind][1], self.window)
+
+    @property
+    def window(self) -> int:
+        """Values of a level: a season, or a few where there is none."""
+        return self.season if self.season > 1 else LEVEL_VALUES
 
     def fitted(self, train: Panel) -> TargetTransform:
         """With what it takes from the training values; `LearnerError` where the power has no answer for one of them."""
@@ -104,7 +114,7 @@ class TargetTransform:
             return self
         end = np.cumsum(train.lengths)
         values = train.target[ragged_rows(train.begin, train.end)]
-        found = guerrero(values, end - train.lengths, end, max(self.season, 2))
+        found = guerrero(values, end - train.lengths, end, self.window)
         found = found[~np.isnan(found)]
         return replace(self, exponent=float(np.median(found)) if len(found) else 1.0)
 
@@ -137,7 +147,7 @@ class TargetTransform:
             far = ahead > self.season > 1
             found.append(_season_change(history, latest, self.season) if far else np.zeros(latest.shape))
         if base in ("level", "auto"):
-            (mean,) = Windows((self.season,), ("mean",)).columns(history)
+            (mean,) = Windows((self.window,), ("mean",)).columns(history)
             found.append(np.where(np.isnan(mean), latest, mean))
         return found
 
@@ -163,7 +173,7 @@ class TargetTransform:
         _, base, scale = TRANSFORMS[self.kind]
         fixed = base in ("mean", "min", "median")
         return Standing(
-            scales(kept, scale, self.season),
+            scales(kept, scale, self.window),
             centres(kept, base) if fixed else np.zeros(len(kept)),
             self._ceilings(kept),
             choices(kept, self.season) if base == "auto" else np.zeros(len(kept), np.int64),

@@ -17,7 +17,7 @@ from forecastml.learners.ranges import Range
 from forecastml.learners.reduction import Reduction
 from forecastml.learners.rows import TrainingTable
 from forecastml.learners.tree_paths import path_sums, path_tables
-from forecastml.protocols import Capabilities, Facts, FitContext, Params
+from forecastml.protocols import Facts, FitContext, Params
 
 #: Rows that keep a thread busy; on fewer, threads wait for each other longer than they work.
 ROWS_PER_THREAD = 25_000
@@ -154,14 +154,7 @@ class LightGBM(Reduction):
         "lambda_l2": Range(1e-3, 100.0, 1e-3),
         "lambda_l1": Range(1e-3, 100.0, 1e-3),
     }
-    capabilities = Capabilities(
-        tasks=frozenset({"forecasting", "regression", "classification"}),
-        scope="pooled",
-        covariates=frozenset({"known", "past", "static"}),
-        missing=True,
-        weights=True,
-        cost=0.05,
-    )
+    capabilities = replace(Reduction.capabilities, cost=0.05)
 
     def space(self, facts: Facts) -> Sequence[Params]:
         """For rows, also slow and small trees."""

@@ -185,14 +185,7 @@ class LinearRegression(Reduction):
     """A linear regression: a subclass finds coefficients of columns that were scaled."""
 
     parameters: ClassVar[Known] = {"scaler": SCALER}
-    capabilities = Capabilities(
-        tasks=frozenset({"forecasting", "regression"}),
-        scope="pooled",
-        covariates=frozenset({"known", "past", "static"}),
-        missing=True,
-        weights=True,
-        cost=0.008,
-    )
+    capabilities = replace(Reduction.capabilities, tasks=frozenset({"forecasting", "regression"}), cost=0.008)
 
     def fit_table(self, rows: TrainingTable, params: Params, context: FitContext) -> LinearModel:
         """Parameters are those of `parameters`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from forecastml.learners.ranges import Range
 from forecastml.learners.reduction import Reduction
 from forecastml.learners.rows import TrainingTable
 from forecastml.learners.scaling import Scaling
-from forecastml.protocols import Capabilities, Facts, FitContext, Params
+from forecastml.protocols import Facts, FitContext, Params
 
 #: Rows that are remembered at most, and values: with many columns a search looks at nearly every row.
 MOST_ROWS, MOST_VALUES = 20_000, 120_000
@@ -120,14 +120,7 @@ class Neighbours(Reduction):
         "weights": Choice("distance", ("distance", "uniform")),
     }
     search_space: ClassVar[Mapping[str, Range]] = {"neighbours": Range(1, 200, 10, whole=True)}
-    capabilities = Capabilities(
-        tasks=frozenset({"forecasting", "regression", "classification"}),
-        scope="pooled",
-        covariates=frozenset({"known", "past", "static"}),
-        missing=True,
-        weights=True,
-        cost=0.02,
-    )
+    capabilities = replace(Reduction.capabilities, cost=0.02)
 
     def space(self, facts: Facts) -> Sequence[Params]:
         """For rows, also fewer and more neighbours, and the main directions alone."""

@@ -26,12 +26,10 @@ from forecastml.learners.reduced import ReducedModel, reach_of, training_table
 from forecastml.learners.rows import RowPredictor, TabularLearner, own_arrays
 from forecastml.learners.shuffled import Shuffled
 from forecastml.learners.state import OK, SeriesArrays, equal_states
-from forecastml.protocols import Facts, FitContext, Params, Prediction
+from forecastml.protocols import Capabilities, Facts, FitContext, Params, Prediction
 
 #: Rows of training at most: of longer panels the most recent values of every series.
 MAX_ROWS = 120_000
-#: Values whose mean is the level of series without a season.
-LEVEL = 8
 #: How a horizon is reached.
 STEPS = ("recursive", "direct")
 
@@ -141,6 +139,14 @@ class ReducedForecaster:
 class Reduction(TabularLearner):
     """A tabular learner that also takes series: a subclass gives `fit_table` and `restore_table`."""
 
+    capabilities = Capabilities(
+        tasks=frozenset({"forecasting", "regression", "classification"}),
+        scope="pooled",
+        covariates=frozenset({"known", "past", "static"}),
+        missing=True,
+        weights=True,
+    )
+
     def space(self, facts: Facts) -> Sequence[Params]:
         """For series, transforms and both ways to the horizon, best guess first (`Config` has a list of its own)."""
         if not facts.separable:
@@ -171,7 +177,7 @@ class Reduction(TabularLearner):
         if isinstance(train, Table):
             return super().fit(train, params, context)
         context.deadline.check()
-        season = (*context.seasons, LEVEL)[0]
+        season = (*context.seasons, 1)[0]
         options, rest = FeatureOptions.split(params)
         transform = TargetTransform(rest.pop("transform", "scale"), season).fitted(train)
         steps = rest.pop("steps", "recursive")

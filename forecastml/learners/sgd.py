@@ -19,8 +19,9 @@ from forecastml.learners.linear import (
 )
 from forecastml.learners.parameters import SQUARED, Choice, Known, Number, settled
 from forecastml.learners.ranges import Range
+from forecastml.learners.reduction import Reduction
 from forecastml.learners.rows import TrainingTable
-from forecastml.protocols import Capabilities, Facts, FitContext, Params
+from forecastml.protocols import Facts, FitContext, Params
 
 #: Rows that are looked at, over all passes, and passes at least and at most.
 STEPS, FEWEST, MOST = 1_000_000, 5, 500
@@ -40,14 +41,7 @@ class SGD(LinearRegression):
         "alpha": Number(1e-4, 1e-12),
     }
     search_space: ClassVar[Mapping[str, Range]] = {"alpha": Range(1e-7, 1e-1, 1e-4)}
-    capabilities = Capabilities(
-        tasks=frozenset({"forecasting", "regression", "classification"}),
-        scope="pooled",
-        covariates=frozenset({"known", "past", "static"}),
-        missing=True,
-        weights=True,
-        cost=0.01,
-    )
+    capabilities = replace(Reduction.capabilities, cost=0.01)
 
     def space(self, facts: Facts) -> Sequence[Params]:
         """For rows, strengths of the penalty."""

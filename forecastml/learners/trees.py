@@ -16,7 +16,7 @@ from forecastml.learners.parameters import SQUARED, Choice, Known, Number, settl
 from forecastml.learners.ranges import Range
 from forecastml.learners.reduction import Reduction
 from forecastml.learners.rows import TrainingTable
-from forecastml.protocols import Capabilities, Facts, FitContext, Params
+from forecastml.protocols import Facts, FitContext, Params
 
 #: Trees between two looks at the clock; each look costs as much as some ten trees.
 ROUNDS_AT_ONCE = 100
@@ -92,14 +92,7 @@ class GradientBoosting(_Trees):
         "lambda_l2": Range(1e-3, 100.0, 1e-3),
         "feature_fraction": Range(0.2, 1.0, 0.5, log=False),
     }
-    capabilities = Capabilities(
-        tasks=frozenset({"forecasting", "regression", "classification"}),
-        scope="pooled",
-        covariates=frozenset({"known", "past", "static"}),
-        missing=True,
-        weights=True,
-        cost=0.06,
-    )
+    capabilities = replace(Reduction.capabilities, cost=0.06)
 
     def space(self, facts: Facts) -> Sequence[Params]:
         """For rows, also slow and small trees."""
@@ -249,14 +242,7 @@ class DecisionTree(_Trees):
         "num_leaves": Range(4, 2048, 16, whole=True),
         "min_data_in_leaf": Range(1, 500, 20, whole=True),
     }
-    capabilities = Capabilities(
-        tasks=frozenset({"forecasting", "regression", "classification"}),
-        scope="pooled",
-        covariates=frozenset({"known", "past", "static"}),
-        missing=True,
-        weights=True,
-        cost=0.03,
-    )
+    capabilities = replace(Reduction.capabilities, cost=0.03)
 
     def space(self, facts: Facts) -> Sequence[Params]:
         """For rows, also a small tree."""

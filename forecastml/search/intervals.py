@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -97,7 +98,10 @@ class Conformal:
 
 def normal_quantile(levels: np.ndarray) -> np.ndarray:
     """Quantiles of the standard normal distribution."""
-    return np.array([NormalDist().inv_cdf(float(level)) for level in levels])
+    return np.array([_normal(float(level)) for level in levels])
+
+
+_normal = lru_cache(maxsize=4096)(NormalDist().inv_cdf)
 
 
 def empirical_quantiles(values: np.ndarray, levels: np.ndarray) -> np.ndarray:
@@ -200,15 +204,15 @@ def _foretold_exactly(relative: np.ndarray) -> np.ndarray:
 def _quantile_table(scaled: np.ndarray, steps: int) -> np.ndarray:
     """Quantiles of each step's residuals; neighbouring steps join until there are enough."""
     by_step = scaled.reshape(-1, steps).T
+    counted = np.concatenate([[0], np.cumsum((~np.isnan(by_step)).sum(axis=1))])
     table = np.empty((steps, len(GRID)))
     for step in range(steps):
-        reach, values = 0, np.empty(0)
-        while reach <= steps:
-            values = by_step[max(0, step - reach) : step + reach + 1].ravel()
-            values = values[~np.isnan(values)]
-            if len(values) >= 10 * ENOUGH:
-                break
-            reach += 1
+        low = np.maximum(step - np.arange(steps), 0)
+        high = np.minimum(step + np.arange(steps) + 1, steps)
+        enough = counted[high] - counted[low] >= 10 * ENOUGH
+        reach = int(enough.argmax()) if enough.any() else steps - 1
+        values = by_step[low[reach] : high[reach]].ravel()
+        values = values[~np.isnan(values)]
         table[step] = empirical_quantiles(np.sort(values), GRID) if len(values) else normal_quantile(GRID)
     return table
 

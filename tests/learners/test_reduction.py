@@ -15,6 +15,7 @@ from forecastml.data.schema import Frequency
 from forecastml.errors import ConfigError, DeadlineExceeded
 from forecastml.features.holidays import holiday_codes
 from forecastml.features.panel import FeatureSet
+from forecastml.features.standing import CHOICES
 from forecastml.features.target import TargetTransform
 from forecastml.kernels.lags import filled_forward, lagged, trailing
 from forecastml.learners import boosting, reduction
@@ -232,6 +233,16 @@ def test_the_metric_decides_the_objective():
 def test_a_model_without_trees_says_the_base():
     model = ReducedModel(FeatureSet(), TargetTransform("difference"), None)
     np.testing.assert_array_equal(model.predict(Panel.of([[1.0, 4.0], [2.0]]), 3), [[4] * 3, [2] * 3])
+
+
+def test_without_a_season_none_is_made_up_for_the_level():
+    panel = Panel.of([np.tile(np.arange(8.0), 30)])
+    transform = LightGBM().fit(panel, {"transform": "auto_difference"}, FitContext(horizon=3)).models[0].transform
+    assert (transform.season, transform.window) == (1, 8)
+    standing = transform.standing(panel)
+    assert CHOICES[standing.choice[0]] != "slot"
+    seasonal = replace(transform, season=8).standing(panel)
+    assert CHOICES[seasonal.choice[0]] == "slot"
 
 
 def test_a_jump_on_holidays_is_learned():
