@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,10 @@ from pathlib import Path
 import pytest
 
 from forecastml.cli import main
+
+# In the background of a shell a process ignores Ctrl-C, and so do those that it begins: tests that send it would wait for
+# ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 
