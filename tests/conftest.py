@@ -12,8 +12,7 @@ import pytest
 
 from forecastml.cli import main
 
-# In the background of a shell a process ignores Ctrl-C, and so do those that it begins: tests that send it would wait for
-# ever.
+# In the background of a shell a process ignores Ctrl-C, and so do those that it begins: tests that send it would hang.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
