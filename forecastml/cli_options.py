@@ -78,7 +78,9 @@ JUDGED: dict[str, tuple[Any, Any, Any]] = {
     "missing_future": (
         str,
         "nan",
-        _option("Known covariates that a forecast lacks: nan (learners see that), carry, forecast or error."),
+        _option(
+            "Known covariates that a forecast lacks: nan (cells may be empty, rows not), carry, forecast or error."
+        ),
     ),
 }
 #: How much is tried.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
+from forecastml.data.extension import extend, newer
 from forecastml.data.panel import Panel, ragged_rows
 from forecastml.errors import ForecastWarning
 from forecastml.inputs import read_rows
@@ -36,15 +37,58 @@ def with_strangers(model: Model, context: Any, future: Any) -> tuple[Model, Pane
     strange = [np.array([tuple(k) not in known for k in (() if r is None else r.keys)], dtype=bool) for r in read]
     if not any(mask.any() for mask in strange):
         return model, *read
-    found = None if read[0] is None else read[0].select(strange[0])
-    history = _histories(model, found, None if read[1] is None else read[1].select(strange[1]))
-    adopted = _adopted(model, history)
-    rows = read[0] if read[0] is None or strange[0].all() else read[0].select(~strange[0])
-    return adopted, None if read[0] is not None and strange[0].all() else rows, read[1]
+    rows = None if read[0] is None or strange[0].all() else read[0].select(~strange[0])
+    whole = model.panel if rows is None else extend(model.panel, newer(model.panel, rows), "context")
+    new = [None if panel is None else panel.select(mask) for panel, mask in zip(read, strange, strict=True)]
+    history, told = _histories(_Typical.of(whole), *new)
+    return _adopted(model, history, told), rows, read[1]
 
 
-def _histories(model: Model, context: Panel | None, future: Panel | None) -> Panel:
-    """One series with values for each that is new in either panel."""
+@dataclass(frozen=True, eq=False)
+class _Typical:
+    """What is said of a series without any history.
+
+    mean: float64 (rows,), of all series at the same time; last: grid ordinal of its last row; distance: mean distance
+    of the series from it, which is how wrong it is about one.
+    """
+
+    mean: np.ndarray
+    last: int
+    distance: float
+
+    @classmethod
+    def of(cls, panel: Panel) -> _Typical:
+        step = panel.frequency.step
+        last = int(panel.last_ordinal[panel.lengths > 0].max())
+        rows = ragged_rows(panel.begin, panel.end)
+        series = np.repeat(np.arange(len(panel)), panel.lengths)
+        back = (last - panel.start[series]) // step - (rows - panel.begin[series])
+        usable = ~np.isnan(panel.target[rows]) & ((last - panel.start[series]) % step == 0)
+        back, values = back[usable], panel.target[rows][usable]
+        total, count = np.bincount(back, values), np.bincount(back)
+        mean = np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
+        return cls(mean[::-1], last, float(np.abs(values - mean[back]).mean()))
+
+    def as_history(self, stranger: Panel) -> Panel:
+        """The stranger with the mean as its history."""
+        size, zero = np.array([len(self.mean)]), np.zeros(1, np.int64)
+        return replace(
+            stranger.compact(),
+            target=self.mean,
+            begin=zero,
+            end=size,
+            start=np.array([self.last - (len(self.mean) - 1) * stranger.frequency.step]),
+            weight=None if stranger.weight is None else np.ones(len(self.mean)),
+            known=np.full((len(self.mean), len(stranger.schema.known)), np.nan),
+            known_begin=zero,
+            known_end=size,
+            past=np.full((len(self.mean), len(stranger.schema.past)), np.nan),
+        )
+
+
+def _histories(typical: _Typical, context: Panel | None, future: Panel | None) -> tuple[Panel, np.ndarray]:
+    """One series with values for each that is new in either panel; and the typical error of those that have none of
+    their own, NaN for the others: float64 (series,)."""
     parts = [] if context is None else [context.select(context.lengths > 0)]
     seen = {tuple(key) for part in parts for key in part.keys}
     lacking = {}
@@ -52,37 +96,13 @@ def _histories(model: Model, context: Panel | None, future: Panel | None) -> Pan
         for i, key in enumerate(() if panel is None else panel.keys):
             if tuple(key) not in seen and tuple(key) not in lacking:
                 lacking[tuple(key)] = panel.select(np.array([i]))
-    parts += [_typical(model.panel, panel) for panel in lacking.values()]
-    return Panel.stack([part for part in parts if len(part)])
+    parts += [typical.as_history(panel) for panel in lacking.values()]
+    history = Panel.stack([part for part in parts if len(part)])
+    borrowed = np.arange(len(history)) >= len(history) - len(lacking)
+    return history, np.where(borrowed, typical.distance, np.nan)
 
 
-def _typical(panel: Panel, stranger: Panel) -> Panel:
-    """The stranger with the mean of all series as its history."""
-    step = panel.frequency.step
-    last = int(panel.last_ordinal[panel.lengths > 0].max())
-    rows = ragged_rows(panel.begin, panel.end)
-    series = np.repeat(np.arange(len(panel)), panel.lengths)
-    back = (last - panel.start[series]) // step - (rows - panel.begin[series])
-    usable = ~np.isnan(panel.target[rows]) & ((last - panel.start[series]) % step == 0)
-    total = np.bincount(back[usable], panel.target[rows][usable])
-    count = np.bincount(back[usable])
-    mean = np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)[::-1]
-    size, zero = np.array([len(mean)]), np.zeros(1, np.int64)
-    return replace(
-        stranger.compact(),
-        target=mean,
-        begin=zero,
-        end=size,
-        start=np.array([last - (len(mean) - 1) * step]),
-        weight=None if panel.weight is None else np.ones(len(mean)),
-        known=np.full((len(mean), len(panel.schema.known)), np.nan),
-        known_begin=zero,
-        known_end=size,
-        past=np.full((len(mean), len(panel.schema.past)), np.nan),
-    )
-
-
-def _adopted(model: Model, history: Panel) -> Model:
+def _adopted(model: Model, history: Panel, errors: np.ndarray) -> Model:
     before, panel = len(model.panel), Panel.stack([model.panel, history])
     places = np.arange(before, len(panel))
     members, serving = [], []
@@ -112,7 +132,7 @@ def _adopted(model: Model, history: Panel) -> Model:
             for name, losses in model.group_losses.items()
         },
         fallback=model.fallback.stack([_fallback(model, history)]),
-        conformal=_intervals(model, history),
+        conformal=_intervals(model, history, errors),
         lower=np.concatenate([model.lower, model.task.lower_bounds(history)]),
         judged=np.concatenate([model.judged, np.zeros(len(history), bool)]),
         cold=np.concatenate([model.cold, np.full(len(history), model.cold_start)]),
@@ -138,8 +158,10 @@ def _fallback(model: Model, history: Panel) -> Fitted:
     return get_learner(last.learner).fit(history.filled(), last.params, context)
 
 
-def _intervals(model: Model, history: Panel) -> Conformal:
+def _intervals(model: Model, history: Panel, errors: np.ndarray) -> Conformal:
+    """As for series that are too short for a fold; errors: (series,), typical ones that are known, NaN for others."""
     pool, (_, folds, steps) = model.conformal.pool, model.conformal.residuals.shape
     cube = np.full((len(history), folds, steps), np.nan, dtype=np.float32)
     scale = item_scale(cube, model.task.in_sample_scale(history, (*model.seasons, 1)[0]), pool.profile, pool.ratio)
-    return Conformal.stack([model.conformal, Conformal(pool, scale, cube)])
+    known = np.where(np.isnan(errors), scale, np.maximum(errors, scale))
+    return Conformal.stack([model.conformal, Conformal(pool, known, cube)])

@@ -9,6 +9,7 @@ from typing import Any
 from forecastml.budget import Budget
 from forecastml.data.schema import names
 from forecastml.errors import ConfigError
+from forecastml.features.automatic import FeatureOptions
 from forecastml.learners.registry import check_names, checked, get_learner, named
 from forecastml.protocols import Candidate, Combination, Facts, Params, Selective
 from forecastml.search.ensemble import Greedy
@@ -171,8 +172,8 @@ class Config:
         """
         if name not in PRESETS:
             raise ConfigError(f"preset {name!r} is unknown; use {', '.join(PRESETS)}")
-        if isinstance(choices.get("features"), str):
-            choices["features"] = named(f"ridge({choices['features']})").params
+        if "features" in choices:
+            choices["features"] = _features(choices["features"] or {})
         limits = {key: choices.pop(key) for key in Budget.__dataclass_fields__ if key in choices}
         allow = tuple(checked(named(text)) for text in names(choices.pop("allow", ())))
         block = check_names(names(choices.pop("block", ())))
@@ -196,6 +197,8 @@ class Config:
     def __post_init__(self) -> None:
         if not self.learners:
             raise ConfigError("no learner is left; allow one or block fewer")
+        if self.search < 0:
+            raise ConfigError(f"search is {self.search}; give a whole number of 0 or more")
         if self.scope not in ("group", "global"):
             raise ConfigError(f"scope {self.scope!r} is unknown; use 'group' or 'global'")
         for name in ("workers", "threads", "round_size", "folds", "few_series_folds", "per_learner"):
@@ -208,6 +211,11 @@ class Config:
 
     def candidates(self, facts: Facts) -> tuple[Candidate, ...]:
         """The portfolio: every learner's first parameter sets, cheap and simple learners first."""
+        if self.features and not facts.separable:
+            raise ConfigError("features are of series, and rows have columns alone: leave features out")
+        if self.features and not any(isinstance(get_learner(name), Selective) for name in self.learners):
+            ways = "allow one that learns across series, such as light_gbm, or leave features out"
+            raise ConfigError(f"features: none of the learners uses them ({', '.join(self.learners)}); {ways}")
         chosen: list[Candidate] = []
         for name in self.learners:
             learner = get_learner(name)
@@ -232,6 +240,16 @@ class Config:
             return given if made_of is None else [made_of]
         limit = len(facts.seasons) if name in BASELINES else self.per_learner
         return [{**features, **params} for params in learner.space(facts)[: max(limit, 1)] or given]
+
+
+def _features(given: Params | str) -> Params:
+    """The choices of `FeatureOptions` in a mapping or a text."""
+    if isinstance(given, str):
+        try:
+            given = named(f"ridge({given})").params
+        except ConfigError:
+            raise ConfigError(f"features {given!r} cannot be read; write such as lags=[1,7], windows=[28]") from None
+    return FeatureOptions.written(given)
 
 
 def as_config(config: Config | str) -> Config:

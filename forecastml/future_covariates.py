@@ -131,7 +131,7 @@ def completed(panel: Panel, steps: int | np.ndarray, policy: str, seasons: Seque
     missing = Missing.between(panel, panel.lengths, panel.lengths + steps)
     if not len(missing):
         return panel, ""
-    ways = ", or let missing_future be 'carry' or 'forecast'"
+    ways = ", or let missing_future (--missing-future) be 'carry' or 'forecast'"
     if policy == "error":
         raise missing.refusal(ways)
     if policy == "nan":
@@ -168,7 +168,7 @@ def lacking_in(panel: Panel, first: np.ndarray, policy: str) -> str:
     if not len(missing):
         return ""
     if policy == "error":
-        raise missing.refusal(", or let missing_future be 'carry' or 'forecast'")
+        raise missing.refusal(", or let missing_future (--missing-future) be 'carry' or 'forecast'")
     return _lacking(missing, "newer") if policy == "nan" else _made_up(missing, policy, "newer")
 
 

@@ -72,12 +72,19 @@ def with_future(task: Forecasting, table: Any, whole: Panel, chosen: Panel, skip
     if task.missing_future not in FILLING:
         _refuse_hole(chosen, rows, 0 if chosen.schema.known else task.gap)
     panel = extend(chosen, rows, "future")
-    ahead = panel.known_end - panel.known_begin - panel.lengths - task.gap
-    covered = elapsed_steps(panel, ahead, task.gap)
+    known = panel.known_end - panel.known_begin
+    covered = elapsed_steps(panel, known - panel.lengths - task.gap, task.gap)
     if task.missing_future in FILLING:
         return panel, max(int(covered.max(initial=0)), task.horizon)
-    # As far as all that are given reach: series that end earlier may have more rows ahead.
-    return panel, int(covered[covered > 0].min(initial=np.iinfo(np.int64).max)) if (covered > 0).any() else 0
+    given = covered > 0
+    if not given.any():
+        return panel, 0
+    # From the newest series as far as any row reaches: those that end earlier have more rows ahead, and those whose
+    # rows stop sooner lack some, which is told where covariates are needed.
+    step = panel.frequency.step
+    newest = (panel.start + (known - 1) * step)[given].max()
+    reaching = elapsed_steps(panel, (newest - panel.last_ordinal) // step - task.gap, task.gap)
+    return panel, int(reaching[given].min())
 
 
 def read_rows(task: Forecasting, table: Any, whole: Panel, skipped: np.ndarray) -> Panel:

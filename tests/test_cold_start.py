@@ -64,6 +64,25 @@ def test_a_new_series_without_history_takes_that_of_the_others(model):
     assert (of_new[1] < 0.8 * of_new[0]).all(), "it follows its own price"
 
 
+def test_less_known_is_less_certain(model):
+    with pytest.warns(ForecastWarning):
+        found = model.forecast(ahead([*"abcdef", "new"]), quantiles=[0.1, 0.9])
+    width = (found["0.9"] - found["0.1"]).groupby(found["id"]).mean()
+    # Levels of the stores are 10 to 60 times the same week.
+    assert width["new"] > 2 * width.drop("new").max()
+    assert found[found["id"] == "new"]["0.1"].mean() < 30 and found[found["id"] == "new"]["0.9"].mean() > 60
+
+
+def test_a_new_series_joins_where_the_context_of_the_others_ends(model):
+    newer = rows([*"abcdef"], days=92)
+    newer = newer[newer["ds"] >= "2024-03-31"]
+    future = ahead([*"abcdef", "new"]).assign(ds=lambda table: table["ds"] + pd.Timedelta("2D"))
+    with pytest.warns(ForecastWarning, match="id=new"):
+        found = model.forecast(future, newer)
+    assert found.groupby("id")["ds"].min().nunique() == 1
+    assert found.groupby("id").size().eq(4).all()
+
+
 def test_what_is_not_to_be_served_is_refused():
     config = fm.Config.preset("fast", allow="seasonal_naive")
     strict = fm.fit(rows("abc"), fm.Forecasting(**TASK, unseen="error"), config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -122,5 +123,22 @@ def test_features_are_asked_for_once_for_all_of_them():
     assert fm.Config.preset(features="lags=[1, 2], windows=[4]").features == asked
     own = tried(features=asked, allow="ridge(lags=7)")
     assert own == ["ridge(lags=7, windows=[4])"]
+    for lags in (range(1, 3), np.array([1, 2]), (np.int64(1), 2)):
+        assert fm.Config.preset(features={"lags": lags}).features == {"lags": [1, 2]}
     with pytest.raises(ConfigError, match="lags"):
         fm.Config.preset(features={"lags": [0]})
+    with pytest.raises(ConfigError, match=r"features: 'lag' is unknown; known are lags, .*; did you mean 'lags'"):
+        fm.Config.preset(features="lag=[1]")
+    with pytest.raises(ConfigError, match="'alpha' is unknown"):
+        fm.Config.preset(features={"alpha": 1.0})
+    with pytest.raises(ConfigError, match=r"'lags=1,4' cannot be read; write such as lags=\[1,7\]"):
+        fm.Config.preset(features="lags=1,4")
+
+
+def test_features_that_nobody_would_use_are_refused():
+    with pytest.raises(ConfigError, match=r"none of the learners uses them \(theta\)"):
+        tried(features={"lags": [1]}, allow="theta")
+    with pytest.raises(ConfigError, match="rows have columns alone"):
+        fm.Config.preset(features={"lags": [1]}).candidates(
+            replace(FACTS, task="regression", horizon=1, separable=False)
+        )

@@ -90,6 +90,14 @@ def test_a_row_that_is_not_there_is_refused_by_default_and_an_empty_cell_told(mo
         model.forecast(FUTURE.assign(price=FUTURE["price"].mask(THIRD)))
 
 
+@pytest.mark.parametrize("policy", ["nan", "error"])
+def test_a_series_whose_rows_stop_sooner_shortens_no_forecast(model, policy):
+    short = FUTURE[(FUTURE["store"] != "s1") | (FUTURE["ds"] < "2024-03-27")]
+    with pytest.raises(FutureError, match="for 1 of 3 series, in 5 rows; first store=s1 at 2024-03-27"):
+        model.forecast(short, missing_future=policy)
+    assert len(model.forecast(short, horizon=2, missing_future=policy)) == 3 * 2
+
+
 def test_a_category_that_was_never_seen_counts_as_missing(model):
     new = FUTURE.assign(event=FUTURE["event"].mask(THIRD, "strike"))
     with pytest.raises(FutureError, match="event are missing"):

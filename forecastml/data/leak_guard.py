@@ -25,7 +25,7 @@ _REMEDY = {
     False: "leave {} out (--leaks exclude, leaks=), or declare {} as past (--past, past=) if only known afterwards",
     True: "leave {} out (--leaks exclude, leaks=), or shift {} so that a row holds what was known at its time",
 }
-_OTHERWISE = "scores with {} would be too good to be true"
+_OTHERWISE = "scores with {} would be too good to be true, and a forecast will lack {}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ class LeakGuard:
 
     def _judged(self, finding: Finding, past: bool, condemned: bool) -> Finding:
         one = "it" if finding.column else "one of them"
-        remedy = _REMEDY[past].format(one, one) + ": " + _OTHERWISE.format("it" if finding.column else "them")
+        remedy = _REMEDY[past].format(one, one) + ": " + _OTHERWISE.format(*2 * ["it" if finding.column else "them"])
         if not condemned:
             few = "too few of the series to be the column's nature: correct it there, or leave it out"
             return replace(finding, remedy=few if finding.column else few.replace("column's", "columns'"))

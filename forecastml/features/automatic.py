@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -67,6 +68,17 @@ class FeatureOptions:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; give True or False")
         if self.stl not in STL:
             raise ConfigError(f"stl is {self.stl!r}; use season, season_trend or None")
+
+    @classmethod
+    def written(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """A user's choices by name, as plain values that can be saved; `ConfigError` for a name that is unknown."""
+        known = [field.name for field in fields(cls)]
+        for name in given:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ConfigError(f"features: {name!r} is unknown; known are {', '.join(known)}{hint}")
+        return {name: _plain(value) for name, value in given.items()}
 
     @classmethod
     def split(cls, params: Mapping[str, Any]) -> tuple[FeatureOptions, dict[str, Any]]:
@@ -223,11 +235,19 @@ def _known(panel: Panel, column: str) -> np.ndarray:
     return panel.known[rows, panel.schema.known.index(column)]
 
 
+def _plain(value: Any) -> Any:
+    """Lists of Python's own numbers in place of ranges, tuples and arrays."""
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    return [_plain(part) for part in value] if isinstance(value, range | tuple | list) else value
+
+
 def _moves(panel: Panel, column: str) -> bool:
-    """Whether a known number takes more than two values."""
-    k = panel.schema.known.index(column)
-    for i in range(min(len(panel), 20)):
-        values = panel.known[panel.known_begin[i] : panel.known_begin[i] + panel.lengths[i], k]
-        if len(np.unique(values[~np.isnan(values)])) > 2:
-            return True
-    return False
+    """Whether a known number takes more than two values in some series."""
+    values = _known(panel, column)
+    series = np.repeat(np.arange(len(panel)), np.minimum(panel.lengths, panel.known_end - panel.known_begin))
+    low, high = np.full(len(panel), np.inf), np.full(len(panel), -np.inf)
+    there = ~np.isnan(values)
+    np.minimum.at(low, series[there], values[there])
+    np.maximum.at(high, series[there], values[there])
+    return bool(((values > low[series]) & (values < high[series])).any())

@@ -58,6 +58,11 @@ class Known:
         """The same."""
         return self.categorical
 
+    @property
+    def depth(self) -> int:
+        """Rows before the origin that are read."""
+        return max((*self.lags, 1))
+
     def columns(self, panel: Panel, points: Points) -> list[np.ndarray]:
         """By column, then by lag."""
         found = []
@@ -108,6 +113,11 @@ class KnownChange:
         """price_change8"""
         return (f"{self.column}_change{self.size}",)
 
+    @property
+    def depth(self) -> int:
+        """Rows before the origin that are read."""
+        return self.size
+
     def columns(self, panel: Panel, points: Points) -> list[np.ndarray]:
         """One."""
         values = panel.known[:, panel.schema.known.index(self.column)]
@@ -136,6 +146,11 @@ class KnownSeasonChange:
     def names(self) -> tuple[str, ...]:
         """temperature_season24_change"""
         return (f"{self.column}_season{self.season}_change",)
+
+    @property
+    def depth(self) -> int:
+        """Rows before the origin that are read: the last ones at each place in the season."""
+        return self.season
 
     def columns(self, panel: Panel, points: Points) -> list[np.ndarray]:
         """One."""
@@ -168,6 +183,11 @@ class Past:
     def nominal(self) -> tuple[str, ...]:
         """The same."""
         return self.categorical
+
+    @property
+    def depth(self) -> int:
+        """Rows before the origin that are read."""
+        return max(self.lags, default=1)
 
     def columns(self, panel: Panel, points: Points) -> list[np.ndarray]:
         """By column, then by lag."""

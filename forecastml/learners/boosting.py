@@ -199,7 +199,7 @@ class LightGBM(Reduction):
         if objective in LOGARITHMIC and (rows.y < 0).any():
             raise LearnerError(
                 f"{self.name}: the objective {objective!r} needs a target that is nowhere below 0 in the scale in "
-                "which it is learned; use transform=scale, or another objective"
+                "which it is learned; for series use transform=mean, else another objective"
             )
         if np.ptp(rows.y) == 0:
             return {**_boosting(1), "objective": "l2", "boosting": "gbdt", "rounds": 1}

@@ -234,14 +234,17 @@ class _Ahead:
 
 def training_table(panel: Panel, model: ReducedModel, most_rows: int) -> TrainingTable:
     """One row or more per known value that has a base, of series that changed of late; the newest, as many as there is
-    room for. They look back on older ones."""
-    raw = _newest(panel, HISTORY * most_rows)[0].compact()
+    room for. They look back on older ones, as far as a forecast does."""
+    each, span = _newest(panel, most_rows), max(SCALE_SEASONS * model.transform.season, SCALE_VALUES)
+    least = max(each, span) + model.steps + model.lookback
+    raw = panel.last(max(_newest(panel, HISTORY * most_rows), least)).compact()
     filled = _filled(raw, model.transform)
     standing = model.transform.standing(_filled(raw.last(model.lookback), model.transform))
     position, series = _places(raw)
     weight = np.ones(len(position)) if raw.weight is None else raw.weight
     target = model.transform.forward(raw.target)
-    newest = position >= raw.lengths[series] - _newest(raw, most_rows)[1]
+    age = raw.lengths[series] - 1 - position
+    newest = age < each if each >= span else _spread(raw, series, age, each, span)
     use = np.flatnonzero(~np.isnan(target) & (standing.scale[series] > 0) & (weight > 0) & newest)
     rows, step = _told_from(use, position, model.steps, most_rows)
     points = Points(series[rows], position[rows], step)
@@ -280,6 +283,18 @@ def _told_from(use: np.ndarray, position: np.ndarray, steps: int, most_rows: int
 
 #: A prime, so that neighbouring rows are told from different steps.
 STRIDE = 7919
+
+
+def _spread(panel: Panel, series: np.ndarray, age: np.ndarray, each: int, span: int) -> np.ndarray:
+    """Whether a row is told about where there is room for `each` of a series: bool (rows,).
+
+    They lie all over its last `span` rows, and what a series contains decides which: together they see whole seasons.
+    """
+    marks = np.zeros(len(panel), np.int64)
+    there = np.flatnonzero(panel.lengths)
+    bounds = np.append(panel.begin[there], panel.end[there[-1:]])
+    marks[there] = fingerprints([panel.target], bounds)[:, 0] % np.uint64(span)
+    return (age < span) & ((age * STRIDE + marks[series]) % span < each)
 
 
 def _places(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
@@ -321,15 +336,14 @@ class _Order:
             parts[:] = parts[sorted(range(count), key=digests.__getitem__)]
 
 
-def _newest(panel: Panel, most: int) -> tuple[Panel, int]:
-    """The most recent values of every series, as many as the limit allows, and how many of a series those are."""
+def _newest(panel: Panel, most: int) -> int:
+    """How many of the most recent values of every series there is room for."""
     lengths = np.sort(panel.lengths)
     if lengths.sum() <= most:
-        return panel, int(lengths.max(initial=1))
+        return int(lengths.max(initial=1))
     shorter = np.cumsum(lengths) - lengths
     room = (most - shorter) // np.arange(len(lengths), 0, -1)
-    each = max(1, int(room[np.argmax(room < lengths)]))
-    return panel.last(each), each
+    return max(1, int(room[np.argmax(room < lengths)]))
 
 
 def _filled(panel: Panel, transform: TargetTransform) -> Panel:

@@ -154,7 +154,7 @@ def _boosting_settings(rows: TrainingTable, params: Params, context: FitContext)
     if loss == "poisson" and (rows.y < 0).any():
         raise LearnerError(
             "gradient_boosting: the loss 'poisson' needs a target that is nowhere below 0 in the scale in which it is "
-            "learned; use transform=scale, or another loss"
+            "learned; for series use transform=mean, else another loss"
         )
     names = {"absolute": "absolute_error", "squared": "squared_error"}
     return {**settings, "loss": names.get(loss, loss), "quantile": params["alpha"] if loss == "quantile" else None}

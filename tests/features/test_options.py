@@ -11,7 +11,8 @@ from forecastml.data.panel import Panel
 from forecastml.data.schema import Frequency, Schema
 from forecastml.errors import ConfigError
 from forecastml.features.automatic import FeatureOptions, automatic, lookback_rule
-from forecastml.features.covariates import KnownNull
+from forecastml.features.covariates import Known, KnownChange, KnownNull, KnownSeasonChange, Past
+from forecastml.features.panel import FeatureSet
 from forecastml.features.points import Points
 from forecastml.features.target import TargetTransform
 from forecastml.kernels.autocorrelation import partial_autocorrelations, without_season
@@ -49,6 +50,17 @@ class Echo:
         for k in range(x.shape[1]):
             found += np.sin(k + 1.0) * np.tanh(np.nan_to_num(x[:, k].astype(float))) / x.shape[1]
         return found
+
+
+class Seen:
+    """Keeps the rows that it is asked about."""
+
+    def __init__(self) -> None:
+        self.seen: list[np.ndarray] = []
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        self.seen.append(x.copy())
+        return np.zeros(len(x))
 
 
 @pytest.mark.parametrize("steps", ["recursive", "direct"])
@@ -200,3 +212,32 @@ def test_lags_by_partial_autocorrelation():
     assert lookback_rule(Panel.of([[1.0, 2, 3]]), 1) == (1, 0)
     features = automatic(panel, FitContext(seasons=(7,)), False, FeatureOptions(lags="pacf", windows="pacf"))
     assert features.names[:5] == ("lag1", "lag2", "mean_window2", "min_window2", "max_window2")
+
+
+def test_a_forecast_keeps_the_rows_that_features_of_covariates_read():
+    """What is read of the inputs is as deep as the features say, so that a forecast sees what training saw."""
+    features = FeatureSet((Past(("visits",), lags=(40,)), KnownSeasonChange("price", 168), KnownChange("price", 8)))
+    assert features.depth == 168
+    assert FeatureSet((Past(("visits",), lags=(40,)),)).depth == 40
+    assert FeatureSet((Known(("price",), lags=(0, 3, -2)),)).depth == 3
+    random = np.random.default_rng(0)
+    panel = Panel.of([random.normal(size=200)])
+    schema = Schema("y", past=("visits",))
+    panel = replace(panel, schema=schema, past=random.normal(size=(200, 1)))
+    features = automatic(panel, FitContext(horizon=60), False, FeatureOptions())
+    model = ReducedModel(features, TargetTransform("scale"), Seen())
+    assert "visits_lag60" in model.features.names
+    model.predict(panel, 60)
+    column = model.features.names.index("visits_lag60")
+    told = np.concatenate([x[:, column] for x in model.table.seen])
+    np.testing.assert_array_equal(told, panel.past[-60:, 0].astype(np.float32))
+
+
+def test_whether_a_covariate_moves_does_not_depend_on_the_order_of_series():
+    random = np.random.default_rng(0)
+    known = np.concatenate([np.zeros(30 * 25), random.normal(size=30)])[:, None]
+    panel = Panel.of([random.normal(size=30) for _ in range(26)])
+    panel = replace(panel, schema=Schema("y", known=("k",)), known=known, known_begin=panel.begin, known_end=panel.end)
+    one = automatic(panel, FitContext(), False, FeatureOptions())
+    other = automatic(panel.select(np.arange(25, -1, -1)), FitContext(), False, FeatureOptions())
+    assert "k_change8" in one.names and one == other

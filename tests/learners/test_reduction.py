@@ -18,7 +18,7 @@ from forecastml.features.panel import FeatureSet
 from forecastml.features.standing import CHOICES
 from forecastml.features.target import TargetTransform
 from forecastml.kernels.lags import filled_forward, lagged, trailing
-from forecastml.learners import boosting, reduction
+from forecastml.learners import boosting, reduced, reduction
 from forecastml.learners.boosting import LightGBM
 from forecastml.learners.linear import Ridge
 from forecastml.learners.reduction import ReducedModel, Reduction
@@ -184,12 +184,32 @@ def test_equal_models_are_kept_once():
 
 
 def test_training_keeps_the_most_recent_rows(monkeypatch):
-    monkeypatch.setattr(reduction, "MAX_ROWS", 50)
+    monkeypatch.setattr(reduction, "MAX_ROWS", 80)
     random = np.random.default_rng(0)
     learner = Recorder()
     learner.fit(Panel.of([random.normal(size=n) for n in (100, 100, 9)]), {}, FitContext())
-    # Every series gives its last 20 values (9 for the short one); the first of each has no base.
-    assert len(learner.tables[0].y) == 20 + 20 + 8
+    # Every series gives its last 35 values (9 for the short one); the first of the short one has no base.
+    assert len(learner.tables[0].y) == 35 + 35 + 8
+
+
+def test_a_few_rows_of_many_series_see_whole_seasons_and_as_far_back_as_a_forecast(monkeypatch):
+    monkeypatch.setattr(reduction, "MAX_ROWS", 120)
+    monkeypatch.setattr(reduced, "HISTORY", 1)
+    random = np.random.default_rng(0)
+    place = np.arange(120) % 12
+    lines = [100.0 * (k + 1) + place + 1e-6 * random.normal(size=120) for k in range(40)]
+
+    def told(order):
+        learner = Recorder()
+        fitted = learner.fit(Panel.of([lines[k] for k in order]), {"transform": "none"}, FitContext(seasons=(12,)))
+        return learner.tables[0], fitted.models[0]
+
+    table, model = told(range(40))
+    assert len(table.y) == 3 * 40
+    assert set(np.rint(table.y).astype(int) % 100) == set(range(12))
+    assert not np.isnan(table.x).any()
+    np.testing.assert_array_equal(told(range(39, -1, -1))[0].x, table.x)
+    assert model.lookback > 120 // 40
 
 
 def test_rows_without_target_or_weight_are_left_out():
