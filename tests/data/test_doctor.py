@@ -24,12 +24,12 @@ START = 240
 
 
 def healthy(n: int = 6, length: int = 96, season: int = 12, seed: int = 0) -> np.ndarray:
-    """Trend, season and noise without a freak: (series, time), all well above zero, fractions."""
+    """Trend, season and noise without freaks: (series, time), all well above zero, fractions."""
     random = np.random.default_rng(seed)
     time = np.arange(length)
     level, slope = random.uniform(50, 500, (n, 1)), random.uniform(-0.1, 0.4, (n, 1))
     wave = random.uniform(0.05, 0.15, (n, 1)) * np.sin(2 * np.pi * (time / season + random.uniform(size=(n, 1))))
-    noise = random.uniform(0.01, 0.03, (n, 1)) * np.clip(random.normal(size=(n, length)), -3.0, 3.0)
+    noise = random.uniform(0.01, 0.03, (n, 1)) * random.uniform(-1.7, 1.7, (n, length))
     return level * (1.0 + slope * time / length + wave + noise)
 
 
