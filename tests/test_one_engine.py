@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from forecastml.errors import ConfigError, DataError
 from tests.tables import monthly
 
 SEARCH = Path(fm.__file__).parent / "search"
+#: One of each kind of what a balanced run tries on rows.
+KINDS = fm.Config.preset("balanced", allow=("dummy", "ridge", "logistic", "light_gbm", "decision_tree"))
 
 
 def test_the_search_knows_no_task():
@@ -77,7 +80,7 @@ def test_every_task_takes_the_same_way(name, monkeypatch):
     ids=lambda value: getattr(value, "metric", None) or value.__name__,
 )
 def test_the_ensemble_is_never_worse_than_its_best_member(load, task):
-    model = fm.fit(load(as_frame=True).frame, task, "balanced")
+    model = fm.fit(load(as_frame=True).frame, task, KINDS)
     board = model.leaderboard().set_index("learner")
     members = board[(board.index != "ensemble") & (board["state"] == "ok")]
     assert len(members) >= 3
@@ -102,9 +105,9 @@ def test_labels_come_back_as_they_were(tmp_path):
 
 def test_the_order_of_rows_and_workers_change_nothing():
     table = load_wine(as_frame=True).frame
-    one = fm.fit(table, fm.Classification(target="target"), "balanced").predict(table)
+    one = fm.fit(table, fm.Classification(target="target"), KINDS).predict(table)
     shuffled = table.sample(frac=1, random_state=1)
-    config = fm.Config.preset("balanced", workers=2)
+    config = replace(KINDS, workers=2)
     other = fm.fit(shuffled, fm.Classification(target="target"), config).predict(table)
     pd.testing.assert_frame_equal(one, other)
 
@@ -113,13 +116,13 @@ def test_a_group_under_a_prior_depends_on_its_own_rows_alone():
     table = load_diabetes(as_frame=True).frame
     table["clinic"] = np.where(np.arange(len(table)) % 3 == 0, "north", "south")
     task = fm.Regression(target="target", group="clinic")
-    prior = fm.prepare(table, task, "balanced")
-    both = fm.fit(table, task, "balanced", prior)
+    prior = fm.prepare(table, task, KINDS)
+    both = fm.fit(table, task, KINDS, prior)
     north = table[table["clinic"] == "north"]
-    alone = fm.fit(north, task, "balanced", prior)
+    alone = fm.fit(north, task, KINDS, prior)
     pd.testing.assert_frame_equal(alone.predict(north), both.predict(north))
     pd.testing.assert_frame_equal(both.take([0]).predict(north), both.predict(north))
-    joined = alone.stack([fm.fit(table[table["clinic"] == "south"], task, "balanced", prior)])
+    joined = alone.stack([fm.fit(table[table["clinic"] == "south"], task, KINDS, prior)])
     pd.testing.assert_frame_equal(joined.predict(table), both.predict(table))
     with pytest.raises(ConfigError, match="group north is in more than one"):
         alone.stack([both])

@@ -87,13 +87,12 @@ def test_a_prior_has_a_fingerprint_of_its_content():
     assert one.fingerprint != fm.prepare(monthly(5, seed=1), TASK, "fast").fingerprint
 
 
-@given(seed=st.integers(0, 1000))
-@settings(max_examples=3, deadline=None)
-def test_the_order_of_the_rows_changes_nothing(seed):
+def test_the_order_of_the_rows_changes_nothing():
     table = monthly(4)
     expected = fm.fit(table, TASK, "fast").forecast()
-    shuffled = fm.fit(table.sample(frac=1, random_state=seed), TASK, "fast").forecast()
-    assert shuffled.equals(expected)
+    for seed in range(2):
+        shuffled = fm.fit(table.sample(frac=1, random_state=seed), TASK, "fast").forecast()
+        assert shuffled.equals(expected)
 
 
 def test_names_of_the_series_change_nothing():
@@ -125,7 +124,7 @@ kinds = st.sampled_from(["noise", "constant", "zero", "negative", "huge", "tiny"
 
 
 @given(lengths=lengths, kind=kinds, seed=st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=16, deadline=None)
 def test_whatever_comes_in_h_finite_sorted_rows_come_out(lengths, kind, seed):
     rng = np.random.default_rng(seed)
     parts = []
