@@ -17,20 +17,24 @@ from forecastml.metrics import scales
 from forecastml.model import FittedModel, Member
 from forecastml.protocols import FitContext, Fitted
 from forecastml.search.intervals import Conformal, item_scale
+from forecastml.task import Forecasting
 
 #: A model of series: a `Forecaster`, which imports this module.
 Model = TypeVar("Model", bound=FittedModel)
 
 
-def with_strangers(model: Model, context: Any, future: Any) -> tuple[Model, Panel | None, Panel | None]:
-    """The model with the series of both tables that it has never seen, and the tables as they were read, without the
-    rows that are now history of these series.
+def with_strangers(
+    model: Model, task: Forecasting, context: Any, future: Any
+) -> tuple[Model, Panel | None, Panel | None]:
+    """The model with the series of both tables that it has never seen, and the tables as they were read by `task`,
+    without the rows that are now history of these series.
 
     Their history is what `context` has of them; a series without a value there takes the mean of the others, dated as
     theirs. What serves them is told by a `ForecastWarning`. A task with `unseen="error"` leaves the tables as they are.
     """
-    task, whole, skipped = model.task, model.panel, model.skipped
-    read = [None if table is None else read_rows(task, table, whole, skipped) for table in (context, future)]
+    read = [
+        None if table is None else read_rows(task, table, model.panel, model.skipped) for table in (context, future)
+    ]
     if task.unseen == "error" or not task.series:
         return model, *read
     known = {tuple(key) for key in model.panel.keys}

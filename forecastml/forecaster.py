@@ -345,7 +345,7 @@ def asked(
 ) -> tuple[Forecaster, Panel, int, int]:
     """The model of these series at its origin, all that is known ahead, grid points after the gap, steps shown."""
     task = model.task if missing_future is None else replace(model.task, missing_future=missing_future)
-    every, context, future = with_strangers(model, context, future)
+    every, context, future = with_strangers(model, task, context, future)
     model = every if series is None else every._chosen(positions(every.panel, series))
     if context is not None:
         model = model._appended(context, every.panel)

@@ -18,7 +18,7 @@ from forecastml.data.row_leaks import admitted_rows
 from forecastml.data.schema import Schema, names
 from forecastml.data.table import RowColumns, Table
 from forecastml.errors import ConfigError, DataError
-from forecastml.future_covariates import POLICIES as FUTURE_POLICIES
+from forecastml.future_covariates import FILLING, POLICIES
 from forecastml.metrics import get_metric, scales
 from forecastml.option_checks import check_metric, check_one_of, check_whole, checked_levels
 from forecastml.protocols import Candidate, Cut, Facts, FitContext, Fold, Metric, Splitter, Task
@@ -118,7 +118,7 @@ class Forecasting:
 
             object.__setattr__(self, "holiday_table", checked_holidays(self.holidays, self.holiday_table))
         check_metric(self.metric, self.name)
-        check_one_of("missing_future", self.missing_future, FUTURE_POLICIES)
+        check_one_of("missing_future", self.missing_future, POLICIES)
         check_one_of("leaks", self.leaks, LEAK_POLICIES)
         check_one_of("unseen", self.unseen, ("pooled", "error"))
         _ = self.schema, self.policies
@@ -151,8 +151,8 @@ class Forecasting:
     @property
     def policies(self) -> Policies:
         """How a table is mended while it is read."""
-        after = self.gap + self.horizon
-        return Policies(self.duplicates, self.gaps, self.stale, after, self.aggregate, self.timezone)
+        after, lent = self.gap + self.horizon, self.missing_future in FILLING
+        return Policies(self.duplicates, self.gaps, self.stale, after, self.aggregate, self.timezone, lent)
 
     def read(self, source: Any, like: Panel | None = None) -> Reading:
         """Read a table into a panel and look it over; raises `DataError` with all that cannot be used."""

@@ -14,7 +14,7 @@ import forecastml as fm
 from forecastml.budget import Deadline
 from forecastml.cli import app
 from forecastml.data.panel import Panel
-from forecastml.errors import ConfigError, ForecastWarning, FutureError
+from forecastml.errors import ConfigError, DataError, ForecastWarning, FutureError
 from forecastml.future_covariates import POLICIES, Missing, completed
 from forecastml.learners.registry import get_learner, learner_names
 from forecastml.problem import state
@@ -182,6 +182,17 @@ def test_made_up_values_are_told_column_by_column(model):
     assert len(found) == 3 * DAYS
     others = (found["store"] == "s0").to_numpy()
     assert found[others].equals(model.forecast(FUTURE)[others])
+
+
+@pytest.mark.parametrize("policy", ["carry", "forecast"])
+def test_a_column_that_future_rows_lack_is_made_up_too(model, policy):
+    lacking = FUTURE.drop(columns=["price", "event"])
+    with pytest.raises(DataError, match="'price', 'event' not found"):
+        model.forecast(lacking)
+    with pytest.warns(ForecastWarning, match=rf"'price' in {3 * DAYS} future rows .* 'event' in {3 * DAYS}"):
+        found = model.forecast(lacking, missing_future=policy)
+    with pytest.warns(ForecastWarning, match="stands in"):
+        assert found.equals(model.forecast(missing_future=policy))
 
 
 def test_without_any_future_row_the_whole_horizon_is_made_up(model):

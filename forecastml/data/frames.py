@@ -158,7 +158,7 @@ def _read(source: Any, schema: Schema, like: Panel | None, freq: str | int | Non
     if policies.aggregate is not None and freq is None and like is None:
         raise ConfigError(f"aggregate {policies.aggregate!r} needs a frequency to bring the rows to: give freq")
     try:
-        table = _load(source, schema, like)
+        table = _load(source, schema, like, policies)
         findings: list[Finding] = []
         if like is None and not schema.series and _times_repeat(table[schema.time]):
             chosen = _separating(source, table, schema)
@@ -179,13 +179,14 @@ def _read(source: Any, schema: Schema, like: Panel | None, freq: str | int | Non
     return replace(reading, findings=(*findings, *found))
 
 
-def _load(source: Any, schema: Schema, like: Panel | None) -> Columns:
+def _load(source: Any, schema: Schema, like: Panel | None, policies: Policies) -> Columns:
     """The columns that have a role, one array each; with `like` some may be absent."""
     # Only what continues series may lack their target; a panel without series lends its grid to new ones.
     continued = like is not None and len(like) > 0
+    lent = schema.known if continued and policies.known_may_lack else ()
     required = (*schema.series, schema.time, *schema.known) if continued else schema.columns
     opened = open_source(source, {*schema.series, *schema.group})
-    missing = [name for name in required if name not in opened.names]
+    missing = [name for name in required if name not in opened.names and name not in lent]
     if missing:
         raise DataError(missing_columns(missing, opened.names, source))
     repeated = [name for name in schema.columns if opened.names.count(name) > 1]
@@ -194,7 +195,7 @@ def _load(source: Any, schema: Schema, like: Panel | None) -> Columns:
     table = opened.read([name for name in schema.columns if name in opened.names])
     if len(table[schema.time]) == 0:
         raise DataError("the table has no rows; give some")
-    return table
+    return table | {name: pa.nulls(len(table[schema.time])) for name in lent if name not in table}
 
 
 def _rows(

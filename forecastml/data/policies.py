@@ -22,7 +22,8 @@ class Policies:
     before the newest value of all series is forecast from its "own" end, is filled with missing values to the
     "common" end, or is left out ("skip"); None: not looked at. aggregate: rows become the "sum", "mean", "min" or
     "max" of the periods of a coarser `freq`. timezone: zone whose local time is modelled, and that times without a zone
-    are in; "UTC>Europe/Paris" says that those are in UTC.
+    are in; "UTC>Europe/Paris" says that those are in UTC. known_may_lack: rows that continue series may come without
+    columns of known covariates, which are then missing.
     """
 
     duplicates: str = "error"
@@ -31,6 +32,7 @@ class Policies:
     stale_after: int | None = None
     aggregate: str | None = None
     timezone: str | None = None
+    known_may_lack: bool = False
 
     CHOICES: ClassVar[dict[str, tuple[str | None, ...]]] = {
         "duplicates": ("error", "sum", "mean", "last"),
