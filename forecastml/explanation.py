@@ -39,6 +39,8 @@ MOST_EXACT = 2000
 #: Context, horizon, series and missing_future of `Forecaster.forecast`.
 Asked = tuple[Any, int | None, Any, str | None]
 Parts = dict[str, Explanation]
+#: A column of numbers of rows, until they are looked up: no table has one of this name.
+PLACE = "(row)"
 
 
 def explained(model: FittedModel, table: Any, asked_for: Asked, by: str) -> pd.DataFrame:
@@ -59,10 +61,10 @@ def _forecast(model: Forecaster, future: Any, asked_for: Asked, kind: str) -> pd
     parts = contributions(model, panel, steps, exact)
     # A number of the row, to be looked up where the wall clock leaves points out or shows them twice.
     numbers = np.arange(len(panel) * steps, dtype=np.float64)[:, None]
-    frame = forecast_frame(panel, ordinals_ahead(panel, steps, model.task.gap), numbers, ("row",), horizon)
-    rows = frame["row"].to_numpy().astype(np.int64)
+    frame = forecast_frame(panel, ordinals_ahead(panel, steps, model.task.gap), numbers, (PLACE,), horizon)
+    rows = frame[PLACE].to_numpy().astype(np.int64)
     told = {label: part.told(kind, model.task.target) for label, part in parts.items()}
-    return _long(frame.drop(columns="row"), told, rows)
+    return _long(frame.drop(columns=PLACE), told, rows)
 
 
 def _rows(model: Predictor, table: Any, kind: str) -> pd.DataFrame:
@@ -182,7 +184,7 @@ def _in_line(blocks_: list[Explanation]) -> Explanation:
 
 def _long(frame: pd.DataFrame, parts: Mapping[str, Explanation], rows: np.ndarray) -> pd.DataFrame:
     """A row per contribution other than 0, and one at least for each row of the frame; rows: places in the flattened
-    explanations."""
+    explanations. Where a column of the frame has the name of one of ours, ours gets "_" after it."""
     values = np.concatenate([part.values.reshape(-1, len(part.names))[rows] for part in parts.values()], axis=1)
     members = np.array([label for label, part in parts.items() for _ in part.names], dtype=object)
     names = np.array([name for part in parts.values() for name in part.names], dtype=object)
@@ -190,4 +192,5 @@ def _long(frame: pd.DataFrame, parts: Mapping[str, Explanation], rows: np.ndarra
     kept[~kept.any(axis=1), :1] = True
     row, column = np.nonzero(kept)
     told = {"member": members[column], "feature": names[column], "contribution": values[row, column]}
+    told = {f"{name}_" if name in frame else name: column for name, column in told.items()}
     return frame.iloc[row].reset_index(drop=True).assign(**told)

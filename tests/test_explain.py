@@ -78,6 +78,16 @@ def test_from_a_moved_origin_the_same_as_forecast(model, tables):
     adds_up(model, model.explain(later, **context), model.forecast(later, **context))
 
 
+@pytest.mark.parametrize("name", ["member", "feature", "contribution", "row"])
+def test_keys_named_like_ours_stay(tables, name):
+    table = tables[0].rename(columns={"store": name})
+    task = fm.Forecasting(horizon=7, series=name)
+    found = fm.fit(table, task, _config("drift")).explain()
+    assert set(found[name]) == {"s0", "s1", "s2"}
+    ours = {f"{column}_" if column == name else column for column in ("member", "feature", "contribution")}
+    assert set(found) == {name, "ds", *ours}
+
+
 def test_a_stored_model_says_the_same(model, tables, tmp_path):
     model.save(tmp_path / "model")
     stored = fm.load(tmp_path / "model")
