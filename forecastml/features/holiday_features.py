@@ -113,7 +113,10 @@ class Holidays:
 
 
 def check_places(panel: Panel, places: tuple[str, ...], table: Table = ()) -> None:
-    """`ConfigError` for a column of places that is none, and for a place of a series that nothing is known about."""
+    """`ConfigError` for a column of places that is none, for a place of a series that nothing is known about, and for
+    times that are no dates."""
+    if panel.frequency.unit == "integer":
+        raise ConfigError(f"holidays need dates, and {panel.schema.time!r} holds whole numbers; leave holidays out")
     for column in place_columns(places):
         texts = _texts(panel, column)
         own = table_places(table)

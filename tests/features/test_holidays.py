@@ -149,6 +149,12 @@ def test_each_series_has_its_own_place(role):
     assert not nowhere[0].any() and np.isnan(nowhere[1]).all() and (nowhere[2:4] == 14).all()
 
 
+def test_whole_numbers_have_no_holidays():
+    numbers = pd.DataFrame({"ds": np.arange(30), "y": np.arange(30.0)})
+    with pytest.raises(ConfigError, match="holidays need dates, and 'ds' holds whole numbers"):
+        fm.Forecasting(3, holidays="US").read(numbers)
+
+
 def test_places_of_series_join_those_of_all():
     panel = placed(dated("D", ["2012-01-01"] * 2, [30] * 2), ["DE-BY", ""])
     found = np.array(told(Holidays.of(panel, ("US", "column:state")), panel)["is_holiday"]).reshape(2, 30)
