@@ -23,8 +23,6 @@ class Steps:
     kind: ClassVar[str] = "steps"
     role: ClassVar[str] = "point"
     names: ClassVar[tuple[str, ...]] = ("step",)
-    categorical: ClassVar[tuple[str, ...]] = ()
-    nominal: ClassVar[tuple[str, ...]] = ()
 
     def columns(self, panel: Panel, points: Points) -> list[np.ndarray]:
         """The step."""
@@ -80,8 +78,6 @@ class KnownNull:
     covariates: tuple[str, ...]
     kind: ClassVar[str] = "known_null"
     role: ClassVar[str] = "point"
-    categorical: ClassVar[tuple[str, ...]] = ()
-    nominal: ClassVar[tuple[str, ...]] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -105,8 +101,6 @@ class KnownChange:
     size: int
     kind: ClassVar[str] = "known_change"
     role: ClassVar[str] = "point"
-    categorical: ClassVar[tuple[str, ...]] = ()
-    nominal: ClassVar[tuple[str, ...]] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -139,8 +133,6 @@ class KnownSeasonChange:
     season: int
     kind: ClassVar[str] = "known_season_change"
     role: ClassVar[str] = "point"
-    categorical: ClassVar[tuple[str, ...]] = ()
-    nominal: ClassVar[tuple[str, ...]] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -52,7 +52,6 @@ class Calendar:
 
     kind: ClassVar[str] = "calendar"
     role: ClassVar[str] = "point"
-    categorical: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         _declared(self, "fields", FIELDS)
@@ -87,8 +86,6 @@ class Cyclical:
 
     kind: ClassVar[str] = "cyclical"
     role: ClassVar[str] = "point"
-    categorical: ClassVar[tuple[str, ...]] = ()
-    nominal: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         _declared(self, "fields", tuple(CYCLES))
@@ -122,8 +119,6 @@ class Fourier:
 
     kind: ClassVar[str] = "fourier"
     role: ClassVar[str] = "point"
-    categorical: ClassVar[tuple[str, ...]] = ()
-    nominal: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "periods", tuple(float(period) for period in self.periods))
@@ -163,7 +158,6 @@ class Slots:
 
     kind: ClassVar[str] = "slots"
     role: ClassVar[str] = "point"
-    categorical: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seasons", tuple(int(season) for season in self.seasons))
@@ -197,8 +191,6 @@ class Age:
     kind: ClassVar[str] = "age"
     role: ClassVar[str] = "point"
     names: ClassVar[tuple[str, ...]] = ("age",)
-    categorical: ClassVar[tuple[str, ...]] = ()
-    nominal: ClassVar[tuple[str, ...]] = ()
 
     def columns(self, panel: Panel, points: Points) -> list[np.ndarray]:
         """The age of each point: float64 (points,)."""

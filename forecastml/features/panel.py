@@ -2,8 +2,9 @@
 
 A set is a tuple of declarations of four roles (see the modules of this package): "history" tells what was known at the
 origin, "slot" the same place of earlier seasons as far as it was known, "decomposition" season and trend as they were
-known, and "point" the date and known facts. No
-feature reads a target after the origin. All features are told as float32, NaN where there is nothing to tell.
+known, and "point" the date and known facts. No feature reads a target after the origin. All features are told as
+float32, NaN where there is nothing to tell. A declaration has `units` (else plain numbers), `depth` (else 1 row),
+`categorical` and `nominal` (else none) where it needs them.
 """
 
 from __future__ import annotations

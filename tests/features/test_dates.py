@@ -116,7 +116,8 @@ def test_points_after_the_end_are_told_too():
 def test_a_declaration_is_json_and_names_the_columns(feature):
     values = json.loads(json.dumps(asdict(feature)))
     assert POINT_FEATURES[feature.kind](**values) == feature
-    assert set(feature.categorical) <= set(feature.nominal) <= set(feature.names)
+    codes, numbers = getattr(feature, "categorical", ()), getattr(feature, "nominal", ())
+    assert set(codes) <= set(numbers) <= set(feature.names)
     panel = dated("D", ["2011-03-05"], [5])
     columns = feature.columns(panel, every_point(panel))
     assert len(columns) == len(feature.names) and len(set(feature.names)) == len(feature.names)
