@@ -37,8 +37,7 @@ class RollingOrigin:
 
     min_train: a series takes part in a fold when that many rows lie before the origin; when there is no such fold, in
     its newest fold alone, provided that one row lies before that origin. "auto": two seasons and one row or the
-    horizon, whichever is more, but no more than half the rows of the series of median length, or than what is left of
-    it before two horizons, whichever is more.
+    horizon, whichever is more, but no more than half the rows of the series of median length.
 
     step "auto": the horizon; less, down to 1, where the series of median length could otherwise not take part in all
     folds. n_folds "auto": `most_folds`, less where that series cannot take part in so many. No number of folds, asked
@@ -89,8 +88,7 @@ class RollingOrigin:
         typical = int(np.sort(plan._rows_until(there, 0))[(len(there) - 1) // 2])
         min_train = self.min_train
         if min_train == "auto":
-            most = max(typical // 2, typical - self.gap - 2 * self.horizon)
-            min_train = max(min(max(2 * self.season_length + 1, self.horizon), most), 1)
+            min_train = max(min(max(2 * self.season_length + 1, self.horizon), typical // 2), 1)
         # Rows that are left to move the origin over.
         spare = typical - self.gap - self.horizon - min_train
         folds = self.most_folds if self.n_folds == "auto" else self.n_folds

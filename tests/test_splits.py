@@ -85,13 +85,6 @@ def test_auto_follows_the_length_of_history(length, expected):
     assert [fold.index for fold in plan.folds(panel(length))] == list(range(expected["n_folds"]))
 
 
-def test_two_horizons_are_enough_where_a_season_needs_more_than_half_the_rows():
-    """40 months, so that the earliest window shows the year."""
-    plan = RollingOrigin(horizon=6, season_length=12, most_folds=6).resolve(panel(40))
-    assert (plan.min_train, plan.n_folds, plan.step) == (25, 6, 1)
-    assert RollingOrigin(horizon=6, season_length=12, most_folds=6).resolve(panel(48)).step == 3
-
-
 def test_no_more_folds_than_asked_for_can_be_made():
     assert RollingOrigin(horizon=6, n_folds=9, step=6, min_train=6).resolve(panel(24)).n_folds == 3
 
