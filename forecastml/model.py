@@ -127,11 +127,10 @@ class FittedModel:
         "component", kinds of them (level, trend, season, covariates, ...).
         Returns the series columns and the time column (for rows "row", and "class", the one predicted), "member",
         "feature" and "contribution" (with "_" after it where a column of the data has the name) in units of the target,
-        or of the probability of the class. Contributions are
-        times the member's weight, those that are 0 are left out, and their sum is the mean (the probability). What no
-        member could do is "fallback", what bounds and rounding change is "model". What trees say are Shapley's values
-        for models of 2,000 forecasts (series times horizon; rows) at most, beyond it the ways through the trees. Raises
-        as `forecast` or `predict`.
+        or of the probability of the class. Contributions are times the member's weight, those that are 0 are left out,
+        and their sum is the mean (the probability). What no member could do is "fallback", what bounds and rounding
+        change is "model". What trees say are Shapley's values for models of 2,000 forecasts (series times horizon;
+        rows) at most, beyond it the ways through the trees. Raises as `forecast` or `predict`.
         """
         from forecastml.explanation import explained
 
